@@ -1,0 +1,398 @@
+"""Settings of the whole workflow: one pydantic class a section, checked before any job starts.
+
+YAML values carry their unit (``timestep: 4 fs``); here the unit is in the attribute's name
+(``timestep_ps``), and times are exact decimals. The defaults are the paper's numbers (FACTS
+sections in the comments refer to the paper); ``config/paper.yaml`` states them all.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from egi.units import (
+    Amu,
+    Angstrom,
+    Bar,
+    ConfigError,
+    Kelvin,
+    PerPicosecond,
+    Picoseconds,
+    Seconds,
+    whole_multiple,
+    yaml_name,
+)
+
+TASKS = ("unconditional", "forward", "interpolation")
+METHODS = ("egi", "egi_naive", "egi_unfrozen", "geotdm", "ar_egnn", "ar_et")
+AUTOREGRESSIVE = ("ar_egnn", "ar_et")
+PRETRAINED = ("egi", "egi_unfrozen")
+SPLITS = ("train", "val", "test")
+
+Task = Literal["unconditional", "forward", "interpolation"]
+Method = Literal["egi", "egi_naive", "egi_unfrozen", "geotdm", "ar_egnn", "ar_et"]
+
+class Section(BaseModel):
+    """Base of all sections: unknown keys refused, units stripped from YAML names, immutable."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, alias_generator=yaml_name, protected_namespaces=())
+
+    def plain(self) -> dict[str, Any]:
+        """The section as plain values with units, as it would stand in YAML."""
+        return json.loads(self.model_dump_json(by_alias=True))
+
+
+class GeomSettings(Section):
+    """Where conformers come from and which pass (FACTS 2, 3)."""
+
+    source: Literal["smiles", "sdf", "rdkit_folder", "geodiff"] = "geodiff"
+    #: split ('train', 'val', 'test', or 'all' to split here) -> local path, URL or DOI
+    files: dict[Literal["train", "val", "test", "all"], str]
+    #: file name -> checksum ('md5:...' or 'sha256:...') of a download
+    checksums: dict[str, str] = {}
+    elements: list[str] = Field(min_length=1)
+    #: first molecules of the source to use; None = all
+    max_molecules: int | None = Field(None, gt=0)
+    #: conformers a molecule kept (sampled for the source 'smiles')
+    conformers: int | None = Field(None, gt=0)
+    #: molecules a split, as shares, where the source has no splits of its own
+    split_fractions: dict[Literal["train", "val", "test"], float] = {"train": 0.8, "val": 0.1, "test": 0.1}
+    workers: int = Field(2, gt=0)
+
+    @model_validator(mode="after")
+    def _check(self) -> GeomSettings:
+        if "all" in self.files and len(self.files) > 1:
+            raise ValueError("files has 'all' beside single splits; allowed: 'all' alone, or train, val, test")
+        if "all" not in self.files and set(self.files) != set(SPLITS):
+            raise ValueError(f"files has {sorted(self.files)}; allowed: 'all' alone, or train, val and test")
+        if abs(sum(self.split_fractions.values()) - 1) > 1e-9 or set(self.split_fractions) != set(SPLITS):
+            raise ValueError("split_fractions must name train, val and test and sum to 1")
+        return self
+
+
+class SelectionSettings(Section):
+    """Which molecules are simulated (FACTS 3)."""
+
+    molecules: dict[Literal["train", "val", "test"], int]
+    #: largest number of atoms, hydrogens included; None = no limit (A-6)
+    max_atoms: int | None = Field(None, gt=0)
+    replicas: int = Field(5, gt=0)
+    #: file of SMILES, one a line, to take instead of a random subset
+    molecule_list: str | None = None
+
+
+class SimulationSettings(Section):
+    """Molecular dynamics protocol (FACTS 4, 5; DESIGN 4)."""
+
+    force_field: str = "openff-2.2.1"
+    charges: Literal["am1bcc", "nagl"] = "am1bcc"
+    #: charge method to fall back on when the first fails; None = reject the molecule
+    charges_fallback: Literal["nagl"] | None = None
+    charges_timeout_seconds: Seconds = 3600.0
+    solvent: Literal["explicit", "vacuum"] = "explicit"
+    box: Literal["cube", "dodecahedron"] = "cube"
+    padding_angstrom: Angstrom = 15.0
+    cutoff_angstrom: Angstrom = 9.0
+    switch_distance_angstrom: Angstrom = 8.0
+    hydrogen_mass_amu: Amu = 1.5
+    temperature_kelvin: Kelvin = 300.0
+    friction_per_ps: PerPicosecond = 1.0
+    pressure_bar: Bar = 1.0
+    barostat_interval_steps: int = Field(25, gt=0)
+    timestep_ps: Picoseconds = Decimal("0.004")
+    warmup_timestep_ps: Picoseconds = Decimal("0.001")
+    warmup_ps: Picoseconds = Decimal("2")
+    nvt_ps: Picoseconds = Decimal("20")
+    production_ps: Picoseconds = Decimal("5000")
+    frame_interval_ps: Picoseconds = Decimal("0.4")
+    #: a restart file is written this often
+    segment_ps: Picoseconds = Decimal("100")
+    platform: Literal["auto", "CUDA", "HIP", "OpenCL", "CPU", "Reference"] = "auto"
+    shards: int = Field(1, gt=0)
+    concurrent_replicas: int = Field(1, gt=0)
+    max_failed_fraction: float = Field(0.2, ge=0, le=1)
+
+    @model_validator(mode="after")
+    def _check(self) -> SimulationSettings:
+        whole_multiple(self.warmup_ps, self.warmup_timestep_ps, "warmup", "warmup_timestep")
+        whole_multiple(self.nvt_ps, self.timestep_ps, "nvt", "timestep")
+        whole_multiple(self.frame_interval_ps, self.timestep_ps, "frame_interval", "timestep")
+        whole_multiple(self.segment_ps, self.frame_interval_ps, "segment", "frame_interval")
+        whole_multiple(self.production_ps, self.frame_interval_ps, "production", "frame_interval")
+        if self.switch_distance_angstrom >= self.cutoff_angstrom:
+            raise ValueError(
+                f"switch_distance = {self.switch_distance_angstrom} angstrom must be below "
+                f"cutoff = {self.cutoff_angstrom} angstrom"
+            )
+        return self
+
+
+class SubsampleSettings(Section):
+    """From saved frames to model frames (FACTS 6)."""
+
+    interval_ps: Picoseconds = Decimal("5.2")
+    #: how many of the possible start offsets are kept, each a trajectory of its own
+    phases: int = Field(1, gt=0)
+
+
+class ModelSettings(Section):
+    """Widths of every network (FACTS 7-10; DESIGN 4)."""
+
+    hidden: int = Field(128, gt=0)
+    layers: int = Field(6, gt=0)
+    atom_width: int = Field(30, gt=0)
+    edge_width: int = Field(4, gt=0)
+    time_width: int = Field(32, gt=0, multiple_of=2)
+    #: sinusoid frequencies of the relative frame time in temporal attention
+    temporal_frequencies: int = Field(16, gt=0)
+    #: spatial layers see handedness (not in the paper)
+    chirality_aware: bool = False
+
+
+class DiffusionSettings(Section):
+    """Noise schedule (DESIGN 4; A-14)."""
+
+    steps: int = Field(1000, gt=1)
+    beta_start: float = Field(1e-4, gt=0, lt=1)
+    beta_end: float = Field(0.02, gt=0, lt=1)
+
+
+class TrainingSettings(Section):
+    """One training run (FACTS 13). Exactly one of `steps` and `epochs`."""
+
+    steps: int | None = Field(None, gt=0)
+    #: an epoch takes one random segment (or conformer) from each trajectory (molecule's conformer)
+    epochs: int | None = Field(None, gt=0)
+    batch_size: int = Field(32, gt=0)
+    learning_rate: float = Field(1e-4, gt=0)
+    ema_decay: float = Field(0.999, ge=0, lt=1)
+    gradient_clip: float | None = Field(None, gt=0)
+    precision: Literal["32-true", "bf16-mixed"] = "32-true"
+    devices: int = Field(1, gt=0)
+    #: validation loss every so many steps
+    validate_every: int = Field(1000, gt=0)
+    #: a resumable checkpoint this often
+    checkpoint_every_seconds: Seconds = 600.0
+
+    @model_validator(mode="after")
+    def _check(self) -> TrainingSettings:
+        if (self.steps is None) == (self.epochs is None):
+            raise ValueError(f"steps = {self.steps} and epochs = {self.epochs}; allowed: exactly one of the two")
+        return self
+
+
+class SamplingSettings(Section):
+    """Drawing samples (FACTS 14)."""
+
+    #: trajectories a molecule; for conformers, times the number of reference conformers
+    samples: int = Field(gt=0)
+    sampler: Literal["ddpm", "ddim", "dpm"] = "ddpm"
+    steps: int = Field(1000, gt=0)
+    #: 1 = stochastic DDIM, 0 = deterministic
+    eta: float = Field(1.0, ge=0, le=1)
+    #: blocks of a forward roll-out, each conditioned on the last frame of the one before
+    blocks: int = Field(1, gt=0)
+    batch_size: int = Field(32, gt=0)
+    max_molecules: int | None = Field(None, gt=0)
+    weights: Literal["ema", "raw"] = "ema"
+    alpha_override: float | None = Field(None, ge=0, le=1)
+
+
+class TaskSettings(Section):
+    """One generation task of a dataset (FACTS 6, 13, 14)."""
+
+    methods: list[Method] = Field(min_length=1)
+    #: frames of a training segment, given frames included
+    frames: int = Field(gt=2)
+    training: TrainingSettings
+    sampling: SamplingSettings
+
+
+class EvaluationSettings(Section):
+    """Metrics (FACTS 15, 16)."""
+
+    #: COV threshold
+    coverage_threshold_angstrom: Angstrom
+    tica_lag_ps: Picoseconds
+    msm_lag_ps: Picoseconds
+    microstates: int = Field(100, gt=1)
+    metastates: int = Field(10, gt=1)
+    #: lengths to which the oracle is cut, equally spaced up to its full length
+    oracle_lengths: int = Field(7, gt=0)
+    bootstrap: int = Field(1000, gt=0)
+    workers: int = Field(2, gt=0)
+
+
+class DatasetSettings(Section):
+    """Everything about one dataset."""
+
+    geom: GeomSettings
+    selection: SelectionSettings
+    simulation: SimulationSettings = SimulationSettings()
+    subsample: SubsampleSettings = SubsampleSettings()
+    model: ModelSettings = ModelSettings()
+    diffusion: DiffusionSettings = DiffusionSettings()
+    pretraining: TrainingSettings
+    conformer_sampling: SamplingSettings = SamplingSettings(samples=2)
+    tasks: dict[Task, TaskSettings]
+    evaluation: EvaluationSettings
+
+    @field_validator("tasks")
+    @classmethod
+    def _methods_can_do_their_task(cls, tasks: dict[str, TaskSettings]) -> dict[str, TaskSettings]:
+        for task, settings in tasks.items():
+            for method in settings.methods:
+                if method not in methods_for(task):
+                    raise ValueError(
+                        f"{task}.methods has {method!r}, which cannot do {task}; allowed: {', '.join(methods_for(task))}"
+                    )
+            if task != "forward" and settings.sampling.blocks != 1:
+                raise ValueError(f"{task}.sampling.blocks = {settings.sampling.blocks}; only forward rolls out")
+        return tasks
+
+    @model_validator(mode="after")
+    def _times_fit(self) -> DatasetSettings:
+        simulation, interval = self.simulation, self.subsample.interval_ps
+        stride = whole_multiple(
+            interval, simulation.frame_interval_ps, "subsample.interval", "simulation.frame_interval"
+        )
+        if self.subsample.phases > stride:
+            raise ValueError(f"subsample.phases = {self.subsample.phases}; allowed: at most the stride, {stride}")
+        whole_multiple(self.evaluation.tica_lag_ps, interval, "evaluation.tica_lag", "subsample.interval")
+        whole_multiple(self.evaluation.msm_lag_ps, interval, "evaluation.msm_lag", "subsample.interval")
+        available = frames_per_replica(self)
+        for task, settings in self.tasks.items():
+            if settings.frames > available:
+                raise ValueError(
+                    f"tasks.{task}.frames = {settings.frames}, but production = {simulation.production_ps} ps "
+                    f"every {interval} ps gives {available} frames; allowed: at most {available}"
+                )
+        for name, sampling in self.samplings().items():
+            if sampling.steps > self.diffusion.steps:
+                raise ValueError(
+                    f"{name}.steps = {sampling.steps}; allowed: at most diffusion.steps = {self.diffusion.steps}"
+                )
+        return self
+
+    def samplings(self) -> dict[str, SamplingSettings]:
+        """All sampling sections by their key."""
+        named = {f"tasks.{task}.sampling": settings.sampling for task, settings in self.tasks.items()}
+        return {"conformer_sampling": self.conformer_sampling, **named}
+
+
+class Settings(Section):
+    """The whole configuration file."""
+
+    seed: int = Field(0, ge=0)
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    #: torch and OpenMM threads of one job on the CPU
+    threads: int = Field(2, gt=0)
+    #: merged under each dataset, so that shared values are written once
+    defaults: dict[str, Any] = {}
+    datasets: dict[str, DatasetSettings] = Field(min_length=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _merge_defaults(cls, values: Any) -> Any:
+        if not isinstance(values, dict) or not isinstance(values.get("datasets"), dict):
+            return values
+        defaults = values.get("defaults") or {}
+        merged = {name: merge(defaults, own or {}) for name, own in values["datasets"].items()}
+        return {**values, "defaults": {}, "datasets": merged}
+
+    def dataset(self, name: str) -> DatasetSettings:
+        """Settings of one dataset; ConfigError if there is none of that name."""
+        if name not in self.datasets:
+            raise ConfigError(f"dataset {name!r} is not in the config; allowed: {', '.join(self.datasets)}")
+        return self.datasets[name]
+
+
+def methods_for(task: str) -> tuple[str, ...]:
+    """Methods that can do a task: a next-frame model cannot reach a given end frame."""
+    return tuple(m for m in METHODS if task != "interpolation" or m not in AUTOREGRESSIVE)
+
+
+def frames_per_replica(settings: DatasetSettings) -> int:
+    """Model frames of one replica: every stride-th saved frame; saved frame 1 is one interval after time 0."""
+    stride = int(settings.subsample.interval_ps / settings.simulation.frame_interval_ps)
+    saved = int(settings.simulation.production_ps / settings.simulation.frame_interval_ps)
+    return saved // stride
+
+
+def merge(base: dict, override: dict) -> dict:
+    """Nested dictionaries merged, the second winning; lists and values are replaced whole."""
+    merged = copy.deepcopy(base)
+    for key, value in override.items():
+        if isinstance(value, dict) and isinstance(merged.get(key), dict):
+            merged[key] = merge(merged[key], value)
+        else:
+            merged[key] = copy.deepcopy(value)
+    return merged
+
+
+def parse_settings(values: dict[str, Any]) -> Settings:
+    """Validate a configuration.
+
+    Raises
+    ------
+    ConfigError
+        One line a fault: key, value seen, what is allowed.
+    """
+    try:
+        return Settings.model_validate(values)
+    except ValidationError as error:
+        lines = []
+        for fault in error.errors():
+            key = ".".join(str(part) for part in fault["loc"]) or "config"
+            message = fault["msg"].removeprefix("Value error, ")
+            shown = "" if fault["type"] in {"missing", "value_error"} and isinstance(fault["input"], dict) else (
+                f" = {fault['input']!r}"
+            )
+            if fault["type"] == "extra_forbidden":
+                message = "unknown key; allowed: " + ", ".join(_allowed_keys(fault["loc"][:-1]))
+            lines.append(f"{key}{shown}: {message}")
+        raise ConfigError("\n".join(lines)) from error
+
+
+def _allowed_keys(location: tuple) -> list[str]:
+    """YAML names of the section that a fault's location points to."""
+    section: Any = Settings
+    for part in location:
+        field = {f.alias or n: f for n, f in section.model_fields.items()}.get(part) if _is_section(section) else None
+        annotation = field.annotation if field is not None else section
+        section = annotation if _is_section(annotation) else _value_section(annotation) if field is not None else section
+    return [yaml_name(name) for name in section.model_fields] if _is_section(section) else []
+
+
+def _is_section(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, Section)
+
+
+def _value_section(annotation: Any) -> Any:
+    arguments = getattr(annotation, "__args__", ())
+    return next((a for a in arguments if _is_section(a)), None)
+
+
+def load_settings(*paths: str | Path) -> Settings:
+    """Read YAML files, later ones overriding, and validate the result.
+
+    Raises
+    ------
+    ConfigError
+        If a file is missing, is no mapping, or holds a fault.
+    """
+    values: dict[str, Any] = {}
+    for path in map(Path, paths):
+        if not path.is_file():
+            raise ConfigError(f"config file {path} does not exist")
+        loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
+        if not isinstance(loaded, dict):
+            raise ConfigError(f"config file {path} holds {type(loaded).__name__}; allowed: a mapping of sections")
+        values = merge(values, loaded)
+    return parse_settings(values)

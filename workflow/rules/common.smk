@@ -1,0 +1,158 @@
+# Validation, and every function that rules use to find their inputs, settings and resources.
+import os
+import sys
+
+from snakemake.exceptions import WorkflowError
+
+from egi.config import AUTOREGRESSIVE, PRETRAINED, SPLITS, ConfigError, parse_settings
+from egi.workflow import archive_name, is_remote, stale_manifests, write_config
+
+SCRIPTS = os.path.join(workflow.basedir, "workflow", "scripts")
+CONFIG = "results/config.yaml"
+# the scripts run in the environment that runs Snakemake, also when it was not activated
+os.environ["PATH"] = os.path.dirname(sys.executable) + os.pathsep + os.environ["PATH"]
+
+try:
+    SETTINGS = parse_settings(dict(config))
+    for name, dataset in SETTINGS.datasets.items():
+        for split, source in dataset.geom.files.items():
+            if not is_remote(source) and not os.path.exists(source):
+                raise ConfigError(
+                    f"datasets.{name}.geom.files.{split} = {source!r}: no such file or folder; allowed: an existing path, a URL or a DOI"
+                )
+except ConfigError as error:
+    raise WorkflowError(f"Configuration: {error}") from None
+
+DATASETS = list(SETTINGS.datasets)
+TASKS = sorted({task for settings in SETTINGS.datasets.values() for task in settings.tasks})
+ARCHIVES = {
+    archive_name(source): (source, settings.geom.checksums.get(archive_name(source)))
+    for settings in SETTINGS.datasets.values()
+    for source in settings.geom.files.values()
+    if is_remote(source)
+}
+
+wildcard_constraints:
+    dataset="|".join(DATASETS),
+    task="unconditional|forward|interpolation",
+    method="[a-z_]+",
+    shard=r"\d+",
+    archive=r"[^/]+",
+
+
+# A manifest that lists a trajectory which is gone is no result: drop it, so that its shard is completed.
+for manifest in stale_manifests("results", DATASETS):
+    os.remove(manifest)
+
+
+def of(wildcards):
+    """Settings of the wildcard's dataset."""
+    return SETTINGS.datasets[wildcards.dataset]
+
+
+def section(*names):
+    """Sections that a rule depends on, as tracked parameters."""
+
+    def values(wildcards):
+        plain = of(wildcards).plain()
+        return {name: plain[name] for name in names}
+
+    return values
+
+
+def task_section(part):
+    """One part of the wildcard task's settings."""
+    return lambda wildcards: getattr(of(wildcards).tasks[wildcards.task], part).plain()
+
+
+def conformers(split):
+    return f"results/{{dataset}}/conformers/{split}.h5"
+
+
+def trajectories(split):
+    return f"results/{{dataset}}/trajectories/{split}.h5"
+
+
+def geom_files(wildcards):
+    """Local paths of the conformer source, downloads below data/."""
+    files = of(wildcards).geom.files.values()
+    return [f"data/{archive_name(source)}" if is_remote(source) else source for source in files]
+
+
+def geom_flags(wildcards, input):
+    return [f"{key}={path}" for key, path in zip(of(wildcards).geom.files, input.files)]
+
+
+def manifests(wildcards):
+    return [f"results/{wildcards.dataset}/md/shard_{i}.csv" for i in range(of(wildcards).simulation.shards)]
+
+
+def structure_model(wildcards):
+    """The pretrained model, for the methods that build on it."""
+    return [f"results/{wildcards.dataset}/models/structure.ckpt"] if wildcards.method in PRETRAINED else []
+
+
+def start_frames(wildcards):
+    """What conditions a task's samples, and which molecules they are of."""
+    here = f"results/{wildcards.dataset}"
+    files = {"trajectories": f"{here}/trajectories/test.h5"}
+    if wildcards.task == "interpolation":
+        files["pairs"] = f"{here}/interpolation_pairs.h5"
+    if wildcards.task == "unconditional" and wildcards.method in AUTOREGRESSIVE:
+        files["conformers"] = f"{here}/conformers/test.h5"
+    return files
+
+
+def start_flags(wildcards, input):
+    return [f"--{name} {path}" for name, path in zip(start_frames(wildcards), start_frames(wildcards).values())]
+
+
+def methods(dataset, task):
+    return SETTINGS.datasets[dataset].tasks[task].methods
+
+
+def samples(wildcards, task=None):
+    """Samples of every method of a task."""
+    task = task or wildcards.task
+    return [f"results/{wildcards.dataset}/samples/{task}/{m}.h5" for m in methods(wildcards.dataset, task)]
+
+
+def sample_flags(wildcards, input):
+    task = getattr(wildcards, "task", "interpolation")
+    return [f"{method}={path}" for method, path in zip(methods(wildcards.dataset, task), input.samples)]
+
+
+def tables(dataset):
+    """Every table of a dataset."""
+    tasks = SETTINGS.datasets[dataset].tasks
+    names = ["conformer_covmat", *(f"{task}_jsd" for task in tasks)]
+    names += [f"{t}_{kind}" for t in tasks if t != "interpolation" for kind in ("decorrelation", "occupancy")]
+    names += ["interpolation_paths"] if "interpolation" in tasks else []
+    return [f"results/{dataset}/{name}.csv" for name in names]
+
+
+def all_tables():
+    return [table for dataset in DATASETS for table in tables(dataset)]
+
+
+def gpus(wildcards):
+    """GPUs of a job; none where the config says cpu."""
+    return 0 if SETTINGS.device == "cpu" else 1
+
+
+def training_gpus(training):
+    """GPUs of a training job: as many as it has devices."""
+    return lambda wildcards: 0 if SETTINGS.device == "cpu" else training(wildcards).devices
+
+
+def write_resolved_config():
+    write_config(CONFIG, SETTINGS)
+
+
+def print_summary():
+    made = [path for path in [*all_tables(), "results/report.html"] if os.path.exists(path)]
+    print("Finished. Made:\n  " + "\n  ".join(made), file=sys.stderr)
+
+
+def all_figures():
+    return []

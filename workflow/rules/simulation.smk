@@ -1,0 +1,53 @@
+# In: molecules.csv, conformers. Out: results/{dataset}/md/shard_*.csv and folders, trajectories/*.h5
+
+rule simulate:
+    """Molecular dynamics of one shard of the molecules; resumes at the replica and segment where it stopped."""
+    input:
+        molecules="results/{dataset}/molecules.csv",
+        conformers=[conformers(split) for split in SPLITS],
+    output:
+        "results/{dataset}/md/shard_{shard}.csv",
+    params:
+        settings=section("simulation", "selection"),
+        shards=lambda w: of(w).simulation.shards,
+        seed=SETTINGS.seed,
+    log:
+        "results/{dataset}/logs/simulate_{shard}.log",
+    benchmark:
+        "results/{dataset}/benchmarks/simulate_{shard}.tsv"
+    threads: lambda w: SETTINGS.threads * of(w).simulation.concurrent_replicas
+    resources:
+        mem_mb=8000,
+        runtime=2880,
+        gpu=gpus,
+    shell:
+        "python {SCRIPTS}/simulate.py --config {CONFIG} --dataset {wildcards.dataset}"
+        " --molecules {input.molecules} --conformers {input.conformers}"
+        " --shard {wildcards.shard} --shards {params.shards} --output {output} &> {log}"
+
+
+rule subsample:
+    """Model frames: exact stride, modelled atoms, rigid motion removed."""
+    input:
+        manifests=manifests,
+        molecules="results/{dataset}/molecules.csv",
+        conformers=[conformers(split) for split in SPLITS],
+    output:
+        train=trajectories("train"),
+        val=trajectories("val"),
+        test=trajectories("test"),
+        rejects="results/{dataset}/trajectories/rejects.csv",
+    params:
+        settings=section("subsample", "simulation"),
+        seed=SETTINGS.seed,
+    log:
+        "results/{dataset}/logs/subsample.log",
+    benchmark:
+        "results/{dataset}/benchmarks/subsample.tsv"
+    resources:
+        mem_mb=8000,
+        runtime=240,
+    shell:
+        "python {SCRIPTS}/subsample.py --config {CONFIG} --dataset {wildcards.dataset}"
+        " --manifests {input.manifests} --molecules {input.molecules} --conformers {input.conformers}"
+        " --train {output.train} --val {output.val} --test {output.test} --rejects {output.rejects} &> {log}"

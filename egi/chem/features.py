@@ -31,11 +31,6 @@ def atom_features(mol: Chem.Mol) -> np.ndarray:
     Returns
     -------
     (n, 43) float32 ndarray
-
-    Raises
-    ------
-    ValueError
-        If a Gasteiger charge is not finite and formal charges cannot stand in (see `partial_charges`).
     """
     atoms = list(mol.GetAtoms())
     rings = mol.GetRingInfo()
@@ -57,7 +52,7 @@ def atom_features(mol: Chem.Mol) -> np.ndarray:
 def partial_charges(mol: Chem.Mol) -> np.ndarray:
     """Gasteiger charges; formal charges for a molecule for which Gasteiger has no finite answer.
 
-    RDKit lacks parameters for some valence states (boron with four bonds, hypervalent silicon), and one such atom
+    RDKit lacks parameters for some valence states (pentavalent phosphorus, hypervalent silicon), and one such atom
     spoils the charges of the whole molecule; formal charges then keep the total right.
 
     Returns

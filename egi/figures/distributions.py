@@ -1,0 +1,147 @@
+"""Distributions of internal coordinates, and the JSD of each method (paper figures 4A, 4B, 6, 7, 8, 10)."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from egi.figures.evaluation import Evaluation
+from egi.figures.style import (
+    ORACLE,
+    QUANTITIES,
+    REFERENCE,
+    blank,
+    colour_of,
+    legend_below,
+    line_of,
+    name_of,
+    new_figure,
+    nothing,
+    ordered,
+)
+
+HISTOGRAMS = ("bond_length", "bond_angle", "torsion")
+#: the largest Jensen-Shannon distance, natural logarithm
+LARGEST_JSD = float(np.sqrt(np.log(2)))
+
+
+def density(counts: np.ndarray, edges: np.ndarray) -> np.ndarray:
+    """Counts (bins,) as a density over `edges` (bins + 1,); zeros stay zeros."""
+    total = counts.sum()
+    return counts / (max(total, 1) * np.diff(edges))
+
+
+def histogram(ax: Axes, counts: dict[str, np.ndarray], edges: np.ndarray, quantity: str) -> None:
+    """Draw one quantity of one molecule: the reference filled, every method a line.
+
+    Parameters
+    ----------
+    ax : Axes
+    counts : dict
+        Method -> histogram counts (bins,).
+    edges : (bins + 1,) ndarray
+        In Å for bond lengths, in radian for angles and torsions (drawn in degrees).
+    quantity : str
+        One of `HISTOGRAMS`.
+    """
+    name, unit = QUANTITIES[quantity]
+    edges = np.rad2deg(edges) if unit == "°" else edges
+    for method in ordered(set(counts)):
+        values = density(counts[method], edges)
+        if method == REFERENCE:
+            ax.stairs(values, edges, fill=True, color="#222222", alpha=0.18, zorder=1)
+        ax.stairs(values, edges, **line_of(method))
+    ax.set_xlabel(f"{name} ({unit})")
+    ax.set_yticks([])
+    ax.spines["left"].set_visible(False)
+    used = np.flatnonzero(np.sum(list(counts.values()), axis=0))
+    if quantity != "torsion" and used.size:
+        ax.set_xlim(edges[max(used[0] - 3, 0)], edges[min(used[-1] + 4, len(edges) - 1)])
+    if quantity == "torsion":
+        ax.set_xticks([-180, -90, 0, 90, 180])
+
+
+def distributions(evaluation: Evaluation, methods: list[str] | None = None, molecules: int = 5) -> Figure:
+    """Bond lengths, bond angles and torsions, a column a molecule.
+
+    Paper figures 4A and 4B (one QM9 molecule), 7 (conformers), 8 and 10 (several molecules).
+
+    Parameters
+    ----------
+    evaluation : Evaluation
+    methods : list of str or None
+        Methods drawn beside the reference; None = all that the file has.
+    molecules : int
+        Columns at most; the file's first molecules are taken.
+    """
+    chosen = evaluation.having("bond_length", limit=molecules)
+    if not chosen:
+        return nothing("No molecule has distributions to draw.")
+    figure, axes = new_figure(len(HISTOGRAMS), len(chosen), (2.4, 1.75))
+    for column, molecule in zip(axes.T, chosen, strict=True):
+        column[0].set_title(molecule)
+        shown = [m for m in evaluation.methods(molecule) if methods is None or m in (REFERENCE, *methods)]
+        for ax, quantity in zip(column, HISTOGRAMS, strict=True):
+            counts = {m: evaluation.array(molecule, m, quantity) for m in shown}
+            counts = {m: value for m, value in counts.items() if value is not None}
+            if counts:
+                histogram(ax, counts, evaluation.edges(quantity), quantity)
+            else:
+                blank(ax, f"no {QUANTITIES[quantity][0].lower()} values")
+    legend_below(figure, axes)
+    return figure
+
+
+def jsd_bars(per_molecule: pd.DataFrame, metrics: tuple[str, ...]) -> Figure:
+    """JSD of each method, a panel a metric: bar = mean over molecules, white line = median, dots = molecules.
+
+    Paper figure 6 of the main text (there EGInterpolator and -F only).
+
+    Parameters
+    ----------
+    per_molecule : DataFrame
+        Long: method, refined, molecule, metric, value.
+    metrics : tuple of str
+        Panels, in order; those without values are left out.
+    """
+    rows = per_molecule.assign(value=pd.to_numeric(per_molecule["value"], errors="coerce")).dropna(subset=["value"])
+    rows = rows.assign(method=with_refined(rows))
+    metrics = tuple(m for m in metrics if (rows["metric"] == m).any())
+    if not metrics:
+        return nothing("No JSD values to draw.")
+    methods = ordered(set(rows["method"]))
+    figure, axes = new_figure(1, len(metrics), (2.15, 0.9 + 0.3 * len(methods)), sharey=True)
+    for ax, metric in zip(axes[0], metrics, strict=True):
+        for place, method in enumerate(methods):
+            values = rows.loc[(rows["metric"] == metric) & (rows["method"] == method), "value"].to_numpy()
+            if values.size:
+                _bar(ax, place, values, method)
+        ax.set_title(QUANTITIES.get(metric.removeprefix("jsd_"), (metric, ""))[0])
+        ax.set_xlim(0, LARGEST_JSD)
+        ax.set_xlabel("JSD (lower is better)")
+        ax.axvline(LARGEST_JSD, color="#BBBBBB", linewidth=1, clip_on=False)
+    axes[0, 0].set_yticks(range(len(methods)), [name_of(m) for m in methods])
+    axes[0, 0].invert_yaxis()
+    return figure
+
+
+def _bar(ax: Axes, place: int, values: np.ndarray, method: str) -> None:
+    hatch = "///" if method.endswith("_refined") else None
+    ax.barh(place, values.mean(), 0.62, color=colour_of(method), alpha=0.85, hatch=hatch, edgecolor="white", linewidth=0)
+    median = np.median(values)
+    ax.plot([median, median], [place - 0.31, place + 0.31], color="white", linewidth=1.4)
+    spread = np.linspace(-0.2, 0.2, values.size) if values.size > 1 else np.zeros(1)
+    ax.plot(values, place + spread, "o", color="#222222", markersize=2, alpha=0.55, markeredgewidth=0)
+
+
+def with_refined(rows: pd.DataFrame) -> pd.Series:
+    """Method names of a table's rows, with ``_refined`` where the `refined` column says so."""
+    if "refined" not in rows:
+        return rows["method"]
+    refined = rows["refined"].astype(str).str.lower().isin({"true", "1"})
+    return rows["method"].where(~refined, rows["method"] + "_refined")
+
+
+__all__ = ["HISTOGRAMS", "LARGEST_JSD", "ORACLE", "density", "distributions", "histogram", "jsd_bars", "with_refined"]

@@ -24,11 +24,11 @@ include: "workflow/rules/report.smk"
 rule all:
     """Every table and figure of every dataset, and the report."""
     default_target: True
-    localrule: True
     input:
         all_tables(),
         all_figures(),
         "results/report.html",
+    localrule: True
 
 
 onstart:

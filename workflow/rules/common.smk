@@ -24,13 +24,16 @@ except ConfigError as error:
     raise WorkflowError(f"Configuration: {error}") from None
 
 DATASETS = list(SETTINGS.datasets)
-TASKS = sorted({task for settings in SETTINGS.datasets.values() for task in settings.tasks})
+TASKS = sorted(
+    {task for settings in SETTINGS.datasets.values() for task in settings.tasks}
+)
 ARCHIVES = {
     archive_name(source): (source, settings.geom.checksums.get(archive_name(source)))
     for settings in SETTINGS.datasets.values()
     for source in settings.geom.files.values()
     if is_remote(source)
 }
+
 
 wildcard_constraints:
     dataset="|".join(DATASETS),
@@ -76,7 +79,10 @@ def trajectories(split):
 def geom_files(wildcards):
     """Local paths of the conformer source, downloads below data/."""
     files = of(wildcards).geom.files.values()
-    return [f"data/{archive_name(source)}" if is_remote(source) else source for source in files]
+    return [
+        f"data/{archive_name(source)}" if is_remote(source) else source
+        for source in files
+    ]
 
 
 def geom_flags(wildcards, input):
@@ -84,12 +90,19 @@ def geom_flags(wildcards, input):
 
 
 def manifests(wildcards):
-    return [f"results/{wildcards.dataset}/md/shard_{i}.csv" for i in range(of(wildcards).simulation.shards)]
+    return [
+        f"results/{wildcards.dataset}/md/shard_{i}.csv"
+        for i in range(of(wildcards).simulation.shards)
+    ]
 
 
 def structure_model(wildcards):
     """The pretrained model, for the methods that build on it."""
-    return [f"results/{wildcards.dataset}/models/structure.ckpt"] if wildcards.method in PRETRAINED else []
+    return (
+        [f"results/{wildcards.dataset}/models/structure.ckpt"]
+        if wildcards.method in PRETRAINED
+        else []
+    )
 
 
 def start_frames(wildcards):
@@ -104,7 +117,10 @@ def start_frames(wildcards):
 
 
 def start_flags(wildcards, input):
-    return [f"--{name} {path}" for name, path in zip(start_frames(wildcards), start_frames(wildcards).values())]
+    return [
+        f"--{name} {path}"
+        for name, path in zip(start_frames(wildcards), start_frames(wildcards).values())
+    ]
 
 
 def methods(dataset, task):
@@ -114,19 +130,30 @@ def methods(dataset, task):
 def samples(wildcards, task=None):
     """Samples of every method of a task."""
     task = task or wildcards.task
-    return [f"results/{wildcards.dataset}/samples/{task}/{m}.h5" for m in methods(wildcards.dataset, task)]
+    return [
+        f"results/{wildcards.dataset}/samples/{task}/{m}.h5"
+        for m in methods(wildcards.dataset, task)
+    ]
 
 
 def sample_flags(wildcards, input):
     task = getattr(wildcards, "task", "interpolation")
-    return [f"{method}={path}" for method, path in zip(methods(wildcards.dataset, task), input.samples)]
+    return [
+        f"{method}={path}"
+        for method, path in zip(methods(wildcards.dataset, task), input.samples)
+    ]
 
 
 def tables(dataset):
     """Every table of a dataset."""
     tasks = SETTINGS.datasets[dataset].tasks
     names = ["conformer_covmat", *(f"{task}_jsd" for task in tasks)]
-    names += [f"{t}_{kind}" for t in tasks if t != "interpolation" for kind in ("decorrelation", "occupancy")]
+    names += [
+        f"{t}_{kind}"
+        for t in tasks
+        if t != "interpolation"
+        for kind in ("decorrelation", "occupancy")
+    ]
     names += ["interpolation_paths"] if "interpolation" in tasks else []
     return [f"results/{dataset}/{name}.csv" for name in names]
 
@@ -142,7 +169,9 @@ def gpus(wildcards):
 
 def training_gpus(training):
     """GPUs of a training job: as many as it has devices."""
-    return lambda wildcards: 0 if SETTINGS.device == "cpu" else training(wildcards).devices
+    return lambda wildcards: (
+        0 if SETTINGS.device == "cpu" else training(wildcards).devices
+    )
 
 
 def write_resolved_config():
@@ -150,9 +179,65 @@ def write_resolved_config():
 
 
 def print_summary():
-    made = [path for path in [*all_tables(), "results/report.html"] if os.path.exists(path)]
+    made = [
+        path for path in [*all_tables(), "results/report.html"] if os.path.exists(path)
+    ]
     print("Finished. Made:\n  " + "\n  ".join(made), file=sys.stderr)
 
 
+def figures(*names):
+    """SVG and PNG of each figure, in this order."""
+    return [
+        f"results/{{dataset}}/figures/{name}.{kind}"
+        for name in names
+        for kind in ("svg", "png")
+    ]
+
+
 def all_figures():
-    return []
+    """Every figure of every dataset."""
+    made = []
+    for dataset, settings in SETTINGS.datasets.items():
+        names = [
+            "training",
+            "alphas",
+            "conformer_covmat",
+            "conformer_distributions",
+            "conformer_examples",
+        ]
+        for task in settings.tasks:
+            kinds = (
+                ("paths", "keyframes", "statistics")
+                if task == "interpolation"
+                else ("occupancy", "autocorrelation", "surface")
+            )
+            names += [f"{task}_{kind}" for kind in ("distributions", "jsd", *kinds)]
+        made += [path.format(dataset=dataset) for path in figures(*names)]
+    return made
+
+
+def trained(wildcards):
+    """Task and method of every trajectory model of the dataset."""
+    return [
+        (task, method)
+        for task in of(wildcards).tasks
+        for method in methods(wildcards.dataset, task)
+    ]
+
+
+def curves(wildcards):
+    models = f"results/{wildcards.dataset}/models"
+    return [
+        f"{models}/structure.csv",
+        *(f"{models}/{task}/{method}.csv" for task, method in trained(wildcards)),
+    ]
+
+
+def interpolators(wildcards):
+    """Checkpoints of the models that have an alpha."""
+    models = f"results/{wildcards.dataset}/models"
+    return [
+        f"{models}/{task}/{method}.ckpt"
+        for task, method in trained(wildcards)
+        if method == "egi"
+    ]

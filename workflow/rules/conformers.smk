@@ -1,12 +1,10 @@
 # In: a conformer source (SMILES, SDF, GEOM). Out: results/{dataset}/conformers/*.h5, molecules.csv
 
+
 rule fetch:
     """Download an archive by URL or DOI, shared by all datasets."""
     output:
         "data/{archive}",
-    params:
-        source=lambda w: ARCHIVES[w.archive][0],
-        checksum=lambda w: f"--checksum {ARCHIVES[w.archive][1]}" if ARCHIVES[w.archive][1] else "",
     log:
         "results/logs/fetch_{archive}.log",
     benchmark:
@@ -15,6 +13,11 @@ rule fetch:
     resources:
         mem_mb=2000,
         runtime=720,
+    params:
+        source=lambda w: ARCHIVES[w.archive][0],
+        checksum=lambda w: (
+            f"--checksum {ARCHIVES[w.archive][1]}" if ARCHIVES[w.archive][1] else ""
+        ),
     shell:
         "python {SCRIPTS}/fetch.py --source {params.source:q} --output {output:q} {params.checksum} &> {log:q}"
 
@@ -29,10 +32,6 @@ rule filter_geom:
         test=conformers("test"),
         rejects="results/{dataset}/conformers/rejects.csv",
         counts="results/{dataset}/conformers/counts.csv",
-    params:
-        files=geom_flags,
-        settings=section("geom"),
-        seed=SETTINGS.seed,
     log:
         "results/{dataset}/logs/filter_geom.log",
     benchmark:
@@ -41,6 +40,10 @@ rule filter_geom:
     resources:
         mem_mb=16000,
         runtime=720,
+    params:
+        files=geom_flags,
+        settings=section("geom"),
+        seed=SETTINGS.seed,
     shell:
         "python {SCRIPTS}/filter_geom.py --config {CONFIG} --dataset {wildcards.dataset} --files {params.files:q}"
         " --train {output.train} --val {output.val} --test {output.test}"
@@ -53,9 +56,6 @@ rule select_molecules:
         conformers=[conformers(split) for split in SPLITS],
     output:
         "results/{dataset}/molecules.csv",
-    params:
-        settings=section("selection"),
-        seed=SETTINGS.seed,
     log:
         "results/{dataset}/logs/select_molecules.log",
     benchmark:
@@ -63,6 +63,9 @@ rule select_molecules:
     resources:
         mem_mb=8000,
         runtime=60,
+    params:
+        settings=section("selection"),
+        seed=SETTINGS.seed,
     shell:
         "python {SCRIPTS}/select_molecules.py --config {CONFIG} --dataset {wildcards.dataset}"
         " --conformers {input.conformers} --output {output} &> {log}"

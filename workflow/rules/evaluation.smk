@@ -1,5 +1,6 @@
 # In: samples, test trajectories. Out: the tables of results/{dataset}/, evaluation/*.h5 for the figures
 
+
 rule evaluate_conformers:
     """Coverage and matching of generated conformers."""
     input:
@@ -8,9 +9,6 @@ rule evaluate_conformers:
     output:
         table="results/{dataset}/conformer_covmat.csv",
         per_molecule="results/{dataset}/conformer_covmat_per_molecule.csv",
-    params:
-        settings=section("evaluation"),
-        seed=SETTINGS.seed,
     log:
         "results/{dataset}/logs/evaluate_conformers.log",
     benchmark:
@@ -19,6 +17,9 @@ rule evaluate_conformers:
     resources:
         mem_mb=16000,
         runtime=720,
+    params:
+        settings=section("evaluation"),
+        seed=SETTINGS.seed,
     shell:
         "python {SCRIPTS}/evaluate_conformers.py --config {CONFIG} --dataset {wildcards.dataset}"
         " --conformers {input.conformers} --samples basices={input.samples}"
@@ -34,10 +35,6 @@ rule evaluate_jsd:
         table="results/{dataset}/{task}_jsd.csv",
         per_molecule="results/{dataset}/{task}_jsd_per_molecule.csv",
         data="results/{dataset}/evaluation/{task}.h5",
-    params:
-        samples=sample_flags,
-        settings=section("evaluation"),
-        seed=SETTINGS.seed,
     log:
         "results/{dataset}/logs/evaluate_jsd_{task}.log",
     benchmark:
@@ -46,6 +43,10 @@ rule evaluate_jsd:
     resources:
         mem_mb=16000,
         runtime=720,
+    params:
+        samples=sample_flags,
+        settings=section("evaluation"),
+        seed=SETTINGS.seed,
     shell:
         "python {SCRIPTS}/evaluate_jsd.py --config {CONFIG} --dataset {wildcards.dataset} --task {wildcards.task}"
         " --trajectories {input.trajectories} --samples {params.samples}"
@@ -60,10 +61,6 @@ rule evaluate_decorrelation:
     output:
         table="results/{dataset}/{task}_decorrelation.csv",
         per_molecule="results/{dataset}/{task}_decorrelation_per_molecule.csv",
-    params:
-        samples=sample_flags,
-        settings=section("evaluation"),
-        seed=SETTINGS.seed,
     log:
         "results/{dataset}/logs/evaluate_decorrelation_{task}.log",
     benchmark:
@@ -72,6 +69,10 @@ rule evaluate_decorrelation:
     resources:
         mem_mb=16000,
         runtime=720,
+    params:
+        samples=sample_flags,
+        settings=section("evaluation"),
+        seed=SETTINGS.seed,
     shell:
         "python {SCRIPTS}/evaluate_decorrelation.py --config {CONFIG} --dataset {wildcards.dataset}"
         " --task {wildcards.task} --trajectories {input.trajectories} --samples {params.samples}"
@@ -86,10 +87,6 @@ rule evaluate_occupancy:
     output:
         table="results/{dataset}/{task}_occupancy.csv",
         per_molecule="results/{dataset}/{task}_occupancy_per_molecule.csv",
-    params:
-        samples=sample_flags,
-        settings=section("evaluation"),
-        seed=SETTINGS.seed,
     log:
         "results/{dataset}/logs/evaluate_occupancy_{task}.log",
     benchmark:
@@ -98,6 +95,10 @@ rule evaluate_occupancy:
     resources:
         mem_mb=16000,
         runtime=720,
+    params:
+        samples=sample_flags,
+        settings=section("evaluation"),
+        seed=SETTINGS.seed,
     shell:
         "python {SCRIPTS}/evaluate_occupancy.py --config {CONFIG} --dataset {wildcards.dataset}"
         " --task {wildcards.task} --trajectories {input.trajectories} --samples {params.samples}"
@@ -113,10 +114,6 @@ rule evaluate_paths:
     output:
         table="results/{dataset}/interpolation_paths.csv",
         per_molecule="results/{dataset}/interpolation_paths_per_molecule.csv",
-    params:
-        samples=sample_flags,
-        settings=section("evaluation"),
-        seed=SETTINGS.seed,
     log:
         "results/{dataset}/logs/evaluate_paths.log",
     benchmark:
@@ -125,6 +122,10 @@ rule evaluate_paths:
     resources:
         mem_mb=16000,
         runtime=720,
+    params:
+        samples=sample_flags,
+        settings=section("evaluation"),
+        seed=SETTINGS.seed,
     shell:
         "python {SCRIPTS}/evaluate_paths.py --config {CONFIG} --dataset {wildcards.dataset}"
         " --trajectories {input.trajectories} --pairs {input.pairs} --samples {params.samples}"

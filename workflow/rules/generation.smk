@@ -1,5 +1,6 @@
 # In: models, test trajectories. Out: results/{dataset}/samples/
 
+
 rule select_pairs:
     """Start and end frames of the interpolation task, chosen once from the reference's metastates."""
     input:
@@ -7,10 +8,6 @@ rule select_pairs:
     output:
         pairs="results/{dataset}/interpolation_pairs.h5",
         table="results/{dataset}/interpolation_pairs.csv",
-    params:
-        settings=section("evaluation"),
-        sampling=lambda w: of(w).tasks["interpolation"].sampling.plain(),
-        seed=SETTINGS.seed,
     log:
         "results/{dataset}/logs/select_pairs.log",
     benchmark:
@@ -19,6 +16,10 @@ rule select_pairs:
     resources:
         mem_mb=8000,
         runtime=240,
+    params:
+        settings=section("evaluation"),
+        sampling=lambda w: of(w).tasks["interpolation"].sampling.plain(),
+        seed=SETTINGS.seed,
     shell:
         "python {SCRIPTS}/select_pairs.py --config {CONFIG} --dataset {wildcards.dataset}"
         " --trajectories {input} --output {output.pairs} --table {output.table} &> {log}"
@@ -31,9 +32,6 @@ rule sample_conformers:
         conformers=conformers("test"),
     output:
         "results/{dataset}/samples/conformers/basices.h5",
-    params:
-        settings=section("conformer_sampling", "diffusion"),
-        seed=SETTINGS.seed,
     log:
         "results/{dataset}/logs/sample_conformers.log",
     benchmark:
@@ -43,6 +41,9 @@ rule sample_conformers:
         mem_mb=16000,
         runtime=2880,
         gpu=gpus,
+    params:
+        settings=section("conformer_sampling", "diffusion"),
+        seed=SETTINGS.seed,
     shell:
         "python {SCRIPTS}/sample.py --config {CONFIG} --dataset {wildcards.dataset}"
         " --task conformers --method basices --model {input.model} --conformers {input.conformers}"
@@ -56,12 +57,6 @@ rule sample:
         model="results/{dataset}/models/{task}/{method}.ckpt",
     output:
         "results/{dataset}/samples/{task}/{method}.h5",
-    params:
-        start=start_flags,
-        settings=section("diffusion"),
-        sampling=task_section("sampling"),
-        frames=lambda w: of(w).tasks[w.task].frames,
-        seed=SETTINGS.seed,
     log:
         "results/{dataset}/logs/sample_{task}_{method}.log",
     benchmark:
@@ -71,6 +66,12 @@ rule sample:
         mem_mb=16000,
         runtime=2880,
         gpu=gpus,
+    params:
+        start=start_flags,
+        settings=section("diffusion"),
+        sampling=task_section("sampling"),
+        frames=lambda w: of(w).tasks[w.task].frames,
+        seed=SETTINGS.seed,
     shell:
         "python {SCRIPTS}/sample.py --config {CONFIG} --dataset {wildcards.dataset}"
         " --task {wildcards.task} --method {wildcards.method} --model {input.model} {params.start}"

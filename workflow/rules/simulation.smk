@@ -1,5 +1,6 @@
 # In: molecules.csv, conformers. Out: results/{dataset}/md/shard_*.csv and folders, trajectories/*.h5
 
+
 rule simulate:
     """Molecular dynamics of one shard of the molecules; resumes at the replica and segment where it stopped."""
     input:
@@ -7,10 +8,6 @@ rule simulate:
         conformers=[conformers(split) for split in SPLITS],
     output:
         "results/{dataset}/md/shard_{shard}.csv",
-    params:
-        settings=section("simulation", "selection"),
-        shards=lambda w: of(w).simulation.shards,
-        seed=SETTINGS.seed,
     log:
         "results/{dataset}/logs/simulate_{shard}.log",
     benchmark:
@@ -20,6 +17,10 @@ rule simulate:
         mem_mb=8000,
         runtime=2880,
         gpu=gpus,
+    params:
+        settings=section("simulation", "selection"),
+        shards=lambda w: of(w).simulation.shards,
+        seed=SETTINGS.seed,
     shell:
         "python {SCRIPTS}/simulate.py --config {CONFIG} --dataset {wildcards.dataset}"
         " --molecules {input.molecules} --conformers {input.conformers}"
@@ -37,9 +38,6 @@ rule subsample:
         val=trajectories("val"),
         test=trajectories("test"),
         rejects="results/{dataset}/trajectories/rejects.csv",
-    params:
-        settings=section("subsample", "simulation"),
-        seed=SETTINGS.seed,
     log:
         "results/{dataset}/logs/subsample.log",
     benchmark:
@@ -47,6 +45,9 @@ rule subsample:
     resources:
         mem_mb=8000,
         runtime=240,
+    params:
+        settings=section("subsample", "simulation"),
+        seed=SETTINGS.seed,
     shell:
         "python {SCRIPTS}/subsample.py --config {CONFIG} --dataset {wildcards.dataset}"
         " --manifests {input.manifests} --molecules {input.molecules} --conformers {input.conformers}"

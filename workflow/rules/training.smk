@@ -1,5 +1,6 @@
 # In: conformers, trajectories. Out: results/{dataset}/models/
 
+
 rule pretrain:
     """Train the structure model (BasicES) on conformers."""
     input:
@@ -8,9 +9,6 @@ rule pretrain:
     output:
         model="results/{dataset}/models/structure.ckpt",
         curve="results/{dataset}/models/structure.csv",
-    params:
-        settings=section("model", "diffusion", "pretraining"),
-        seed=SETTINGS.seed,
     log:
         "results/{dataset}/logs/pretrain.log",
     benchmark:
@@ -20,6 +18,9 @@ rule pretrain:
         mem_mb=32000,
         runtime=10080,
         gpu=training_gpus(lambda w: of(w).pretraining),
+    params:
+        settings=section("model", "diffusion", "pretraining"),
+        seed=SETTINGS.seed,
     shell:
         "python {SCRIPTS}/pretrain.py --config {CONFIG} --dataset {wildcards.dataset}"
         " --train {input.train} --val {input.val} --output {output.model} --curve {output.curve} &> {log}"
@@ -34,12 +35,6 @@ rule finetune:
     output:
         model="results/{dataset}/models/{task}/{method}.ckpt",
         curve="results/{dataset}/models/{task}/{method}.csv",
-    params:
-        settings=section("model", "diffusion"),
-        training=task_section("training"),
-        frames=lambda w: of(w).tasks[w.task].frames,
-        structure=lambda w, input: f"--structure {input.structure}" if input.structure else "",
-        seed=SETTINGS.seed,
     log:
         "results/{dataset}/logs/finetune_{task}_{method}.log",
     benchmark:
@@ -49,6 +44,14 @@ rule finetune:
         mem_mb=32000,
         runtime=10080,
         gpu=training_gpus(lambda w: of(w).tasks[w.task].training),
+    params:
+        settings=section("model", "diffusion"),
+        training=task_section("training"),
+        frames=lambda w: of(w).tasks[w.task].frames,
+        structure=lambda w, input: (
+            f"--structure {input.structure}" if input.structure else ""
+        ),
+        seed=SETTINGS.seed,
     shell:
         "python {SCRIPTS}/finetune.py --config {CONFIG} --dataset {wildcards.dataset}"
         " --task {wildcards.task} --method {wildcards.method} --train {input.train} --val {input.val}"

@@ -1,0 +1,155 @@
+"""The workflow from outside: what a run would do, what it says of a bad config, and one whole tiny run."""
+
+from __future__ import annotations
+
+import csv
+import math
+import re
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+
+
+def snakemake(folder: Path, *arguments: str, check: bool = True) -> str:
+    """Run Snakemake in a folder; returns everything that it printed."""
+    command = [sys.executable, "-m", "snakemake", "-s", str(ROOT / "Snakefile"), "--directory", str(folder)]
+    done = subprocess.run([*command, *arguments], capture_output=True, text=True, cwd=folder)
+    output = done.stdout + done.stderr
+    if check and done.returncode:
+        pytest.fail(f"snakemake {' '.join(arguments)} exited with {done.returncode}:\n{output[-6000:]}")
+    assert check or done.returncode, f"expected a failure:\n{output[-3000:]}"
+    return output
+
+
+def jobs(output: str) -> dict[str, int]:
+    """Jobs a rule, from Snakemake's own statistics."""
+    found = re.search(r"job +count\n-[- ]+\n(.*?)\ntotal", output, re.DOTALL)
+    return {line.split()[0]: int(line.split()[1]) for line in found.group(1).splitlines()} if found else {}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """An empty working folder with the shipped configuration."""
+    shutil.copytree(ROOT / "config", tmp_path / "config")
+    return tmp_path
+
+
+def test_default_run_makes_every_stage_of_both_datasets(folder):
+    planned = jobs(snakemake(folder, "-n", "--cores", "2"))
+    assert planned["pretrain"] == planned["filter_geom"] == 2
+    assert planned["finetune"] == planned["sample"] == 15
+    assert planned["evaluate_jsd"] == 4 and planned["evaluate_paths"] == 2 and planned["report"] == 1
+
+
+def test_one_table_needs_only_its_own_dataset_and_task(folder):
+    output = snakemake(folder, "-n", "--cores", "2", "results/drugs/forward_jsd.csv")
+    assert jobs(output)["finetune"] == 6
+    assert "qm9" not in output and "interpolation" not in output
+
+
+def test_paper_profile_plans_without_slurm_or_data_within_a_minute(tmp_path):
+    shutil.copytree(ROOT / "config", tmp_path / "config")
+    started = time.monotonic()
+    planned = jobs(snakemake(tmp_path, "-n", "--profile", str(ROOT / "slurm"), "all"))
+    assert time.monotonic() - started < 60
+    assert planned["fetch"] == 6 and planned["simulate"] == 128
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ({"seeed": 3}, r"seeed = 3: unknown key; allowed: .*seed"),
+        ({"defaults": {"simulation": {"timestep": "3 nm"}}}, r"simulation\.timestep = '3 nm'.*converts to ps"),
+        ({"datasets": {"qm9": {"geom": {"files": {"all": "gone.csv"}}}}}, r"geom\.files\.all = 'gone\.csv': no such"),
+    ],
+)
+def test_a_bad_config_stops_before_any_job(folder, override, message):
+    (folder / "mine.yaml").write_text(yaml.safe_dump(override))
+    output = snakemake(folder, "--cores", "1", "--configfile", "config/config.yaml", "mine.yaml", check=False)
+    assert re.search(message, output), output
+    assert "Traceback" not in output
+    assert not (folder / "results").exists()
+
+
+def test_every_working_rule_has_a_docstring_a_log_a_benchmark_and_resources():
+    for path in (ROOT / "workflow" / "rules").glob("*.smk"):
+        for rule in re.split(r"^rule ", path.read_text(), flags=re.MULTILINE)[1:]:
+            name = rule.split(":", 1)[0]
+            for part in ('"""', "log:", "benchmark:", "mem_mb", "runtime"):
+                assert part in rule, f"{path.name}: rule {name} has no {part}"
+            assert (ROOT / "workflow" / "scripts").joinpath(re.search(r"\{SCRIPTS\}/(\w+\.py)", rule).group(1)).is_file()
+
+
+def read(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory) -> Path:
+    """A whole run at the smallest scale."""
+    folder = tmp_path_factory.mktemp("tiny")
+    shutil.copy(Path(__file__).with_name("tiny.yaml"), folder / "tiny.yaml")
+    (folder / "molecules.csv").write_text(
+        "name,smiles\nbutanol,CCCCO\nhydroxynitrile,C[C@@H](O)CC#N\nether,CCOCC\nbroken,C1CC\nboron,CCB(O)O\n"
+    )
+    snakemake(folder, "--cores", "2", "--configfile", "tiny.yaml", "--show-failed-logs")
+    return folder
+
+
+@pytest.mark.slow
+def test_tiny_run_leaves_every_table_with_finite_numbers_or_reasons(tiny):
+    results = tiny / "results" / "tiny"
+    expected = {f"{task}_jsd.csv" for task in ("unconditional", "forward", "interpolation")}
+    expected |= {"conformer_covmat.csv", "interpolation_paths.csv", "forward_decorrelation.csv"}
+    for name in expected:
+        rows = read(results / name)
+        assert rows, name
+        for row in rows:
+            for key, value in row.items():
+                if value and re.search(r"_(mean|median)$", key):
+                    assert math.isfinite(float(value)), (name, row["method"], key)
+            empty = [key for key, value in row.items() if key.endswith("_mean") and not value]
+            assert not empty or row["reason"], f"{name}: {row['method']} has empty {empty} without a reason"
+    methods = [row["method"] for row in read(results / "forward_jsd.csv")]
+    assert {"md_oracle", "ar_et", "egi_naive", "egi_unfrozen"} <= set(methods)
+    assert (tiny / "results" / "report.html").stat().st_size > 10_000
+
+
+@pytest.mark.slow
+def test_tiny_run_lists_rejected_molecules_with_stage_and_reason(tiny):
+    rejects = {row["molecule"] or row["smiles"]: row for row in read(tiny / "results/tiny/conformers/rejects.csv")}
+    text = str(rejects)
+    assert "C1CC" in text and "CCB(O)O" in text
+    assert all(row["stage"] and row["detail"] for row in rejects.values())
+
+
+@pytest.mark.slow
+def test_running_again_does_nothing_and_changes_rerun_what_depends_on_them(tiny):
+    arguments = ("--cores", "2", "--configfile", "tiny.yaml")
+    assert "Nothing to be done" in snakemake(tiny, "-n", *arguments)
+    values = yaml.safe_load((tiny / "tiny.yaml").read_text())
+    values["datasets"]["tiny"]["tasks"]["forward"]["training"] = {"steps": 11, "batch_size": 2}
+    (tiny / "changed.yaml").write_text(yaml.safe_dump(values))
+    planned = jobs(snakemake(tiny, "-n", "--cores", "2", "--configfile", "changed.yaml"))
+    assert planned["finetune"] == planned["sample"] == 3
+    assert planned["evaluate_jsd"] == planned["evaluate_decorrelation"] == 1
+    assert "simulate" not in planned and "pretrain" not in planned and "evaluate_paths" not in planned
+
+
+@pytest.mark.slow
+def test_a_deleted_trajectory_is_simulated_again(tiny):
+    copy = tiny.with_name("deleted")
+    shutil.copytree(tiny, copy)
+    next(iter(sorted((copy / "results/tiny/md").glob("*/replica_1.xtc")))).unlink()
+    planned = jobs(snakemake(copy, "-n", "--cores", "2", "--configfile", "tiny.yaml"))
+    assert planned["simulate"] == 1 and planned["subsample"] == 1 and "pretrain" not in planned
+    snakemake(copy, "--cores", "2", "--configfile", "tiny.yaml", "results/tiny/trajectories/test.h5")
+    assert all(p.with_name("replica_1.xtc").is_file() for p in (copy / "results/tiny/md").glob("*/topology.pdb"))

@@ -1,0 +1,157 @@
+"""Training data read piece by piece from HDF5: conformers, and random segments of trajectories."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import h5py
+import numpy as np
+import torch
+from torch.utils.data import Dataset, Sampler
+from torch_geometric.data import Data
+from torch_geometric.loader import DataLoader
+
+from egi.data.batches import graph_of
+from egi.data.storage import Reader
+from egi.seeds import stream
+
+
+class _H5Dataset(Dataset):
+    """Items of one file, opened once a process; graphs are built once a molecule."""
+
+    kind: str
+
+    def __init__(self, path: str | Path, seed: int = 0):
+        self.path, self.seed, self.epoch = Path(path), seed, 0
+        self._graphs: dict[str, Data] = {}
+        self._opened: tuple[int, Reader] | None = None
+        with Reader(self.path, self.kind) as reader:
+            self.items = list(self._list_items(reader))
+        if not self.items:
+            raise ValueError(f"{self.path} holds nothing to train on; wanted at least one {self.item_name}")
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch whose random draws the items show."""
+        self.epoch = epoch
+
+    def __getitem__(self, index: int | tuple[int, int]) -> Data:
+        """The item as a graph with ``positions`` [n, frames, 3]; a pair is (epoch, index)."""
+        epoch, index = index if isinstance(index, tuple) else (self.epoch, index)
+        molecule, part = self.items[index]
+        data = self._graph(molecule).clone()
+        data.positions = torch.from_numpy(self._positions(self._reader().group(molecule), part, epoch))
+        return data
+
+    def _reader(self) -> Reader:
+        """The open file of this process; HDF5 handles do not survive a fork."""
+        if self._opened is None or self._opened[0] != os.getpid():
+            self._opened = (os.getpid(), Reader(self.path, self.kind))
+        return self._opened[1]
+
+    def _graph(self, molecule: str) -> Data:
+        if molecule not in self._graphs:
+            self._graphs[molecule] = graph_of(self._reader().record(molecule))
+        return self._graphs[molecule]
+
+    def __getstate__(self) -> dict:
+        return {**self.__dict__, "_opened": None}
+
+
+class ConformerDataset(_H5Dataset):
+    """Conformers of the modelled atoms, centred, one an item: ``positions`` [n, 1, 3]."""
+
+    kind, item_name = "egi-conformers", "conformer"
+
+    def _list_items(self, reader: Reader) -> Iterator[tuple[str, int]]:
+        for molecule in reader.ids:
+            for conformer in range(len(reader.group(molecule)["positions"])):
+                yield molecule, conformer
+
+    def _positions(self, group: h5py.Group, conformer: int, epoch: int) -> np.ndarray:
+        positions = group["positions"][conformer].astype(np.float32)[group["modelled"][...]]  # [n, 3]
+        return (positions - positions.mean(0))[:, None]  # [n, 1, 3]
+
+
+class SegmentDataset(_H5Dataset):
+    """Random segments, one a replica and epoch: ``positions`` [n, frames, 3].
+
+    Phase and start frame follow from (seed, epoch, molecule, replica); only the segment is read. Oracle replicas
+    are left out.
+
+    Parameters
+    ----------
+    path : path
+        Trajectories of a split.
+    frames : int
+        Frames of a segment.
+    seed : int
+
+    Raises
+    ------
+    ValueError
+        If a replica has fewer frames than a segment.
+    """
+
+    kind, item_name = "egi-trajectories", "replica"
+
+    def __init__(self, path: str | Path, frames: int, seed: int = 0):
+        self.frames = frames
+        super().__init__(path, seed)
+
+    def _list_items(self, reader: Reader) -> Iterator[tuple[str, str]]:
+        for molecule in reader.ids:
+            group = reader.group(molecule)
+            for name in sorted(n for n in group if n.startswith("replica_")):
+                available = group[name].shape[2]
+                if available < self.frames:
+                    raise ValueError(
+                        f"{reader.path}: {molecule}/{name} has {available} frames; wanted at least {self.frames}"
+                    )
+                if group[name].attrs.get("role", "reference") == "reference":
+                    yield molecule, name
+
+    def _positions(self, group: h5py.Group, name: str, epoch: int) -> np.ndarray:
+        replica = group[name]
+        random = stream(self.seed, "segment", epoch, group.name, name)
+        phase = random.integers(replica.shape[0])
+        start = random.integers(replica.shape[2] - self.frames + 1)
+        return replica[phase, :, start : start + self.frames].astype(np.float32)  # [n, frames, 3]
+
+
+class EpochSampler(Sampler):
+    """(epoch, index) pairs in an order that follows from (seed, epoch); each pass is a new epoch.
+
+    Pairs, so that items drawn in worker processes know their epoch.
+    """
+
+    def __init__(self, size: int, seed: int):
+        self.size, self.seed, self.epoch = size, seed, 0
+
+    def __len__(self) -> int:
+        return self.size
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch of the next pass."""
+        self.epoch = epoch
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        epoch, self.epoch = self.epoch, self.epoch + 1
+        for index in stream(self.seed, "order", epoch).permutation(self.size).tolist():
+            yield epoch, index
+
+
+def loader(dataset: Dataset, batch_size: int, seed: int, shuffle: bool = True, workers: int = 0) -> DataLoader:
+    """Batches of graphs; shuffled anew, with new segments, each epoch, or in order with the same segments.
+
+    Returns
+    -------
+    DataLoader
+        Its ``sampler.set_epoch`` resumes at an epoch where it shuffles.
+    """
+    sampler = EpochSampler(len(dataset), seed) if shuffle else None
+    return DataLoader(dataset, batch_size=batch_size, sampler=sampler, num_workers=workers)

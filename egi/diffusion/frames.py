@@ -1,0 +1,72 @@
+"""The frame of reference: where the origin is, and which frames are noisy (A-13, A-15).
+
+Noise and predictions have zero centre of mass over the noisy frames of a molecule, taken as one
+cloud of all atoms in all noisy frames. Without given frames the origin is the centre of that
+cloud; with given frames it is the centre of the first given frame, on which MD frames are
+centred too (each frame is, DESIGN 3), so the noisy frames' cloud keeps its centre there.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def check_inputs(batch, positions: Tensor, condition: Tensor | None) -> None:
+    """ValueError unless shapes fit and each molecule has frames left to generate."""
+    nodes = batch.num_nodes
+    if positions.ndim != 3 or positions.shape[0] != nodes or positions.shape[2] != 3:
+        raise ValueError(f"positions has shape {tuple(positions.shape)}; wanted [{nodes}, frames, 3]")
+    if condition is None:
+        return
+    if condition.dtype != torch.bool or condition.shape != positions.shape[:2]:
+        raise ValueError(
+            f"condition is {condition.dtype} of shape {tuple(condition.shape)}; "
+            f"wanted bool of shape {tuple(positions.shape[:2])}"
+        )
+    if bool(condition.all(dim=1).any()):
+        raise ValueError("condition gives every frame of an atom; wanted at least one frame left to generate")
+
+
+def centre_of(positions: Tensor, weights: Tensor, batch: Tensor, graphs: int) -> Tensor:
+    """Weighted centre of each molecule's cloud.
+
+    Parameters
+    ----------
+    positions : (nodes, frames, 3) Tensor
+    weights : (nodes, frames) Tensor
+        Mask of the points that count.
+    batch : (nodes,) long Tensor
+    graphs : int
+
+    Returns
+    -------
+    (graphs, 3) Tensor
+        Zero for a molecule without counting points.
+    """
+    weights = weights.to(positions.dtype)
+    totals = positions.new_zeros(graphs, 4)
+    summed = torch.cat([(positions * weights.unsqueeze(-1)).sum(1), weights.sum(1, keepdim=True)], dim=1)
+    totals.index_add_(0, batch, summed)
+    return totals[:, :3] / totals[:, 3:].clamp_min(1)
+
+
+def remove_centre(values: Tensor, noisy: Tensor, batch: Tensor, graphs: int) -> Tensor:
+    """`values` [nodes, frames, 3] with zero mean over each molecule's noisy frames, and zero in the others."""
+    centre = centre_of(values, noisy, batch, graphs)
+    return (values - centre[batch].unsqueeze(1)) * noisy.unsqueeze(-1)
+
+
+def noise_like(positions: Tensor, noisy: Tensor, batch: Tensor, graphs: int, generator: torch.Generator) -> Tensor:
+    """Standard normal noise of zero centre of mass over the noisy frames, zero in the given ones."""
+    drawn = torch.randn(positions.shape, generator=generator, device=positions.device, dtype=positions.dtype)
+    return remove_centre(drawn, noisy, batch, graphs)
+
+
+def origin_of(positions: Tensor, condition: Tensor | None, batch: Tensor, graphs: int) -> Tensor:
+    """Origin of each molecule: centre of its first given frame, else of all frames; (graphs, 3)."""
+    if condition is None:
+        return centre_of(positions, torch.ones_like(positions[..., 0]), batch, graphs)
+    first = condition & (condition.cumsum(1) == 1)
+    weights = torch.where(condition.any(1, keepdim=True), first, True)
+    return centre_of(positions, weights, batch, graphs)

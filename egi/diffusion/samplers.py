@@ -1,0 +1,144 @@
+"""Generation: the reverse diffusion and the autoregressive roll-out (FACTS 11, 12, 14)."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch_geometric.data import Batch
+
+from egi.config import SamplingSettings
+from egi.diffusion import frames
+from egi.diffusion.loss import Model
+from egi.diffusion.schedule import Schedule
+
+#: times that the non-finite samples of a batch are drawn again before giving up
+MAX_REDRAWS = 10
+#: coordinates beyond this, in Å, end an autoregressive roll-out
+DIVERGED_ANGSTROM = 1e4
+
+
+class SamplingError(RuntimeError):
+    """Samples that stay non-finite however often they are drawn."""
+
+
+class Samples(NamedTuple):
+    """Generated coordinates and what it took.
+
+    Attributes
+    ----------
+    positions : (nodes, frames, 3) Tensor
+    redrawn : (graphs,) long Tensor
+        How often each molecule's sample was not finite and drawn again; in a roll-out, 1 where it
+        diverged and was held at its last frame of finite size.
+    """
+
+    positions: Tensor
+    redrawn: Tensor
+
+
+@torch.no_grad()
+def sample(
+    model: Model,
+    schedule: Schedule,
+    batch: Batch,
+    given: Tensor,
+    condition: Tensor,
+    sampling: SamplingSettings,
+    generator: torch.Generator,
+) -> Samples:
+    """Draw a trajectory (or, with one frame, a conformer) a molecule.
+
+    Parameters
+    ----------
+    model : callable
+        ``model(batch, positions, step, condition)`` predicts the noise.
+    schedule : Schedule
+    batch : torch_geometric.data.Batch
+        One graph a sample.
+    given : (nodes, frames, 3) Tensor
+        Coordinates of the given frames in Å, which come back bit for bit; the others are ignored.
+    condition : (nodes, frames) bool Tensor
+        True where a frame is given.
+    sampling : SamplingSettings
+    generator : torch.Generator
+        On the device of `given`.
+
+    Returns
+    -------
+    Samples
+
+    Raises
+    ------
+    ValueError
+        If shapes do not fit or nothing is left to generate.
+    SamplingError
+        If samples stay non-finite.
+    """
+    frames.check_inputs(batch, given, condition)
+    result, redrawn = given.clone(), torch.zeros(batch.num_graphs, dtype=torch.long, device=given.device)
+    wanted = torch.arange(batch.num_graphs, device=given.device)
+    for _ in range(MAX_REDRAWS + 1):
+        nodes = torch.isin(batch.batch, wanted)
+        part = batch if nodes.all() else Batch.from_data_list(batch.index_select(wanted.cpu()))
+        result[nodes] = _reverse(model, schedule, part, given[nodes], condition[nodes], sampling, generator)
+        fine = torch.ones_like(redrawn).scatter_reduce_(
+            0, batch.batch, result.isfinite().all(-1).all(-1).long(), reduce="amin"
+        )
+        wanted = (fine == 0).nonzero().squeeze(1)
+        if not len(wanted):
+            return Samples(result, redrawn)
+        redrawn[wanted] += 1
+    raise SamplingError(
+        f"{len(wanted)} of {batch.num_graphs} samples were not finite {MAX_REDRAWS + 1} times in a row "
+        f"(sampler {sampling.sampler}, {sampling.steps} steps); train longer or take more steps"
+    )
+
+
+def _reverse(model, schedule, batch, given, condition, sampling, generator) -> Tensor:
+    """One pass of the reverse process for all molecules of the batch."""
+    nodes, graphs = batch.batch, batch.num_graphs
+    fixed, noisy = condition.unsqueeze(-1), ~condition
+    origin = frames.origin_of(torch.where(fixed, given, 0.0), condition, nodes, graphs)[nodes].unsqueeze(1)
+    anchored = torch.where(fixed, given - origin, 0.0)
+    mask = condition if bool(condition.any()) else None
+    current = frames.noise_like(anchored, noisy, nodes, graphs, generator) + anchored
+    for step, update in schedule.reverse(sampling, generator):
+        steps = torch.full((graphs,), step, dtype=torch.long, device=given.device)
+        noise = frames.remove_centre(model(batch, current, steps, mask), noisy, nodes, graphs)
+        # the scheduler's own noise is not centred: centring its result is the same, for it is linear
+        current = frames.remove_centre(update(current, noise), noisy, nodes, graphs) + anchored
+    return torch.where(fixed, given, current + origin)
+
+
+@torch.no_grad()
+def roll_out(model: Model, batch: Batch, start: Tensor, frame_count: int) -> Samples:
+    """Next-frame prediction from a start frame, again and again (FACTS 10).
+
+    Parameters
+    ----------
+    model : callable
+        ``model(batch, positions, step, condition)`` predicts the displacement to the next frame.
+    batch : torch_geometric.data.Batch
+    start : (nodes, 3) Tensor
+        First frame in Å; comes back bit for bit.
+    frame_count : int
+        Frames in all, the start included.
+
+    Returns
+    -------
+    Samples
+        A molecule whose coordinates leave the finite range (1e4 Å) is held at its last frame within it.
+    """
+    step = torch.ones(batch.num_graphs, dtype=torch.long, device=start.device)
+    diverged = torch.zeros(batch.num_graphs, dtype=torch.bool, device=start.device)
+    trajectory = start.new_empty(len(start), frame_count, 3)
+    trajectory[:, 0] = current = start
+    for frame in range(1, frame_count):
+        following = current + model(batch, current.unsqueeze(1), step, None).squeeze(1)
+        bad = ~(following.abs() < DIVERGED_ANGSTROM).all(1)  # not-a-number compares false
+        diverged[batch.batch[bad]] = True
+        current = torch.where(diverged[batch.batch].unsqueeze(1), current, following)
+        trajectory[:, frame] = current
+    return Samples(trajectory, diverged.long())

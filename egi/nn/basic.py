@@ -1,0 +1,74 @@
+"""Small pieces that several layers share."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+#: keeps the gradient of a norm finite at zero, in squared units of the vector
+NORM_EPSILON = 1e-12
+
+
+def mlp(width_in: int, hidden: int, width_out: int) -> nn.Sequential:
+    """Two linear layers with SiLU between."""
+    return nn.Sequential(nn.Linear(width_in, hidden), nn.SiLU(), nn.Linear(hidden, width_out))
+
+
+def shrink(layer: nn.Linear, factor: float) -> nn.Linear:
+    """Scale a fresh layer's weight and set its bias to zero, so that its block starts near the identity."""
+    with torch.no_grad():
+        layer.weight.mul_(factor)
+        if layer.bias is not None:
+            layer.bias.zero_()
+    return layer
+
+
+def norm(vectors: Tensor) -> Tensor:
+    """Length over the last axis, kept as an axis of size 1, with a finite gradient at zero.
+
+    Parameters
+    ----------
+    vectors : [..., 3] Tensor
+
+    Returns
+    -------
+    [..., 1] Tensor, sqrt(|v|^2 + 1e-12)
+    """
+    return (vectors.square().sum(dim=-1, keepdim=True) + NORM_EPSILON).sqrt()
+
+
+def frequencies(count: int, device: torch.device) -> Tensor:
+    """[count] float64: 10000^(-k / count), the transformer's sinusoid frequencies (Vaswani et al. 2017)."""
+    return torch.exp(-math.log(10000.0) / count * torch.arange(count, dtype=torch.float64, device=device))
+
+
+def sinusoids(times: Tensor, count: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Sine and cosine of times, computed in float64 so that long trajectories keep their phase.
+
+    Parameters
+    ----------
+    times : [...] Tensor
+        In frames or diffusion steps.
+    count : int
+        Number of frequencies.
+    dtype : torch.dtype
+        Of the result.
+
+    Returns
+    -------
+    tuple of two [..., count] Tensor
+    """
+    angles = times.to(torch.float64).unsqueeze(-1) * frequencies(count, times.device)
+    return angles.sin().to(dtype), angles.cos().to(dtype)
+
+
+def full_precision(tensor: Tensor):
+    """Context that switches autocast off on the tensor's device: logits and coordinate updates stay in float32."""
+    return torch.autocast(tensor.device.type, enabled=False)
+
+
+def at_least_float32(tensor: Tensor) -> Tensor:
+    """The tensor itself, or its float32 copy if it is of lower precision."""
+    return tensor.float() if tensor.dtype in (torch.bfloat16, torch.float16) else tensor

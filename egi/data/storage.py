@@ -117,6 +117,10 @@ class Writer:
         for name, value in arrays.items():
             group.create_dataset(name, data=value)
 
+    def copy(self, group: h5py.Group) -> None:
+        """Copy a molecule's group from another file as it is."""
+        self._file.copy(group, group.name.lstrip("/"))
+
 
 @contextmanager
 def create(path: str | Path, kind: str, provenance: dict[str, Any], **attributes: Any) -> Iterator[Writer]:

@@ -28,6 +28,34 @@ def check_inputs(batch, positions: Tensor, condition: Tensor | None) -> None:
         raise ValueError("condition gives every frame of an atom; wanted at least one frame left to generate")
 
 
+def condition_mask(task: str, nodes: int, frame_count: int) -> Tensor | None:
+    """Frames that a task gives (FACTS 12).
+
+    Parameters
+    ----------
+    task : {"conformers", "unconditional", "forward", "interpolation"}
+    nodes, frame_count : int
+
+    Returns
+    -------
+    (nodes, frame_count) bool Tensor or None
+        True for the first frame (forward), the first and last (interpolation); None if none are given.
+
+    Raises
+    ------
+    ValueError
+        Unknown task.
+    """
+    given = {"conformers": [], "unconditional": [], "forward": [0], "interpolation": [0, frame_count - 1]}
+    if task not in given:
+        raise ValueError(f"task = {task!r}; wanted one of {', '.join(given)}")
+    if not given[task]:
+        return None
+    mask = torch.zeros(nodes, frame_count, dtype=torch.bool)
+    mask[:, given[task]] = True
+    return mask
+
+
 def centre_of(positions: Tensor, weights: Tensor, batch: Tensor, graphs: int) -> Tensor:
     """Weighted centre of each molecule's cloud.
 

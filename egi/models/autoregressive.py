@@ -6,7 +6,6 @@ frame, so they see handedness only where `chirality_aware` changes their layers 
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
 from egi.config import ModelSettings
@@ -45,17 +44,18 @@ class AutoregressiveET(Network):
         super().__init__(method, settings)
         self.embedding = Embedding(settings, timed=False)
         self.layers = nn.ModuleList(
-            EquivariantTransformer(settings.hidden, settings.edge_width) for _ in range(settings.layers)
+            EquivariantTransformer(settings.hidden, settings.edge_width, first=not index)
+            for index in range(settings.layers)
         )
         self.gate = mlp(settings.hidden, settings.hidden, settings.hidden)
         self.out = shrink(nn.Linear(settings.hidden, settings.hidden, bias=False), 0.1)
 
     def evolve(self, graph: Graph, x: Tensor, h: Tensor, condition: Tensor | None) -> Tensor:
         """See `Network.evolve`."""
-        vectors = torch.zeros(*x.shape, h.shape[-1], dtype=h.dtype, device=h.device)
+        vectors = None
         for layer in self.layers:
             dh, dv = self.run(layer, graph, x, h, vectors)
-            h, vectors = h + dh, vectors + dv
+            h, vectors = h + dh, dv if vectors is None else vectors + dv
         gate = at_least_float32(self.gate(h)).unsqueeze(-2)
         with full_precision(x):
             return x + (gate * self.out(vectors)).mean(dim=-1)

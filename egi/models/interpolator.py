@@ -89,6 +89,7 @@ class EGInterpolator(Network):
 
     @alpha_override.setter
     def alpha_override(self, alpha: float | None) -> None:
+        """Raises ValueError outside 0..1."""
         if alpha is not None and not 0 <= alpha <= 1:
             raise ValueError(f"alpha_override = {alpha}; wanted a number from 0 to 1, or None")
         self._alpha_override = alpha

@@ -30,6 +30,15 @@ def check_shape(name: str, tensor: Tensor, wanted: tuple[int | str, ...]) -> Non
         raise ValueError(f"{name} has shape {list(tensor.shape)}; wanted {shown}")
 
 
+def check_range(subject: str, values: Tensor, count: int) -> None:
+    """ValueError, beginning with `subject`, if integers [any shape] do not lie in 0..count - 1."""
+    if values.numel() == 0:
+        return
+    least, most = (int(bound) for bound in values.aminmax())
+    if least < 0 or most >= count:
+        raise ValueError(f"{subject} {least}..{most}; wanted 0..{count - 1}")
+
+
 def check_inputs(batch, positions: Tensor, step: Tensor | None, condition: Tensor | None) -> None:
     """Check what a network is called with.
 

@@ -9,7 +9,7 @@ from egi.chem.features import ELEMENTS, FEATURE_WIDTH
 from egi.chem.graph import EDGE_TYPES
 from egi.config import ModelSettings
 from egi.nn.basic import at_least_float32, sinusoids
-from egi.nn.checks import check_shape, graph_of_node
+from egi.nn.checks import check_range, check_shape, graph_of_node
 from egi.nn.spatial import Graph
 
 
@@ -78,10 +78,8 @@ class Embedding(nn.Module):
         edges, kinds = batch.edge_index, batch.edge_type
         check_shape("edge_index", edges, (2, "edges"))
         check_shape("edge_type", kinds, (edges.shape[1],))
-        if len(kinds) and not 0 <= int(kinds.min()) <= int(kinds.max()) < len(EDGE_TYPES):
-            raise ValueError(
-                f"edge_type has values {int(kinds.min())}..{int(kinds.max())}; wanted 0..{len(EDGE_TYPES) - 1}"
-            )
+        check_range("edge_type has values", kinds, len(EDGE_TYPES))
+        check_range("edge_index has nodes", edges, batch.num_nodes)
         source, target = edges
         dtype = self.edge.weight.dtype
         degree = torch.zeros(batch.num_nodes, dtype=dtype, device=edges.device)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from egi.nn.basic import at_least_float32, full_precision, norm, shrink
+from egi.nn.basic import at_least_float32, norm, shrink
 from egi.nn.gvp import GVPTransition
 
 #: triples of neighbour vectors in the chirality term
@@ -103,11 +103,11 @@ class ChiralEGCL(EGCL):
 
     Each node sums K triples of neighbour vectors, gated by the messages,
 
-        a_i^k, b_i^k, c_i^k = sum_j gate^k(m_ij) (x_i - x_j) / (d_ij + 1),
+        a_i^k, b_i^k, c_i^k = sum_j tanh(gate^k(m_ij)) (x_i - x_j) / (d_ij + 1),
 
     the triple products p_i^k = a . (b x c), squashed to p / (1 + |p|), enter phi_h, and the cross
-    products a x b, weighted by invariants, enter dx. Both are exact under rotations, and change
-    sign, or do not turn with the frame, under reflections.
+    products a x b, weighted by invariants, enter dx. Both follow rotations exactly; under a
+    reflection p changes its sign, and a x b turns as no vector does.
     """
 
     def __init__(self, hidden: int, edge_width: int) -> None:
@@ -121,7 +121,7 @@ class ChiralEGCL(EGCL):
         of_target, of_source, of_node = self.node(h).chunk(3, dim=-1)
         direction, distance = self.geometry(graph, x)
         message = self.messages(graph, of_target, of_source, distance)
-        gates = at_least_float32(self.gates(message))
+        gates = at_least_float32(self.gates(message)).tanh()
         vectors = graph.sum((gates.unsqueeze(-1) * direction.unsqueeze(-2)).flatten(-2))
         first, second, third = vectors.unflatten(-1, (3, TRIPLES, 3)).unbind(-3)  # [nodes, frames, TRIPLES, 3] each
         cross = torch.linalg.cross(first, second, dim=-1)

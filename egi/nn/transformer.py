@@ -38,13 +38,15 @@ class EquivariantTransformer(nn.Module):
     per head, and D^v f_ij * v_j split in (s^h, s^V, s^r):
 
         y_i = sum_j a_ij s^h_ij,   w_i = sum_j (s^V_ij V_j + s^r_ij (x_i - x_j) / d_ij)
-        (o1, o2, o3) = W_o y_i,    dh_i = o2 + o1 <U_1 V_i, U_2 V_i>,   dV_i = o3 U_3 V_i + w_i
+        (o1, o2, o3) = W_o y_i,    dh_i = o1 + o2 <U_1 V_i, U_2 V_i>,   dV_i = o3 U_3 V_i + w_i
 
     Parameters
     ----------
     hidden : int
         A multiple of HEADS.
     edge_width : int
+    first : bool
+        In the first block V is still zero: the terms with V, and their weights, are left out.
 
     Raises
     ------
@@ -52,18 +54,20 @@ class EquivariantTransformer(nn.Module):
         If `hidden` is no multiple of HEADS.
     """
 
-    def __init__(self, hidden: int, edge_width: int) -> None:
+    def __init__(self, hidden: int, edge_width: int, first: bool = False) -> None:
         super().__init__()
         if hidden % HEADS:
             raise ValueError(f"hidden = {hidden}; the equivariant transformer wants a multiple of {HEADS}")
+        self.first = first
+        self.parts = 2 if first else 3  # of D^v f * v
         width = RADIAL_FUNCTIONS + edge_width
         self.norm = nn.LayerNorm(hidden)
-        self.query_key_value = nn.Linear(hidden, 5 * hidden)  # q, k, and v of three times the width
-        self.modulate = nn.Sequential(nn.Linear(width, 4 * hidden), nn.SiLU())  # D^k and D^v
-        self.mix = nn.Linear(hidden, 3 * hidden, bias=False)  # U_1, U_2, U_3
-        self.out = nn.Linear(hidden, 3 * hidden)
+        self.query_key_value = nn.Linear(hidden, (2 + self.parts) * hidden)  # q, k and the parts of v
+        self.modulate = nn.Sequential(nn.Linear(width, (1 + self.parts) * hidden), nn.SiLU())  # D^k and D^v
+        self.out = nn.Linear(hidden, hidden if first else 3 * hidden)  # W_o
+        self.mix = None if first else nn.Linear(hidden, 3 * hidden, bias=False)  # U_1, U_2, U_3
 
-    def forward(self, graph: Graph, x: Tensor, h: Tensor, vectors: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, graph: Graph, x: Tensor, h: Tensor, vectors: Tensor | None) -> tuple[Tensor, Tensor]:
         """Increments of invariants and vector features.
 
         Parameters
@@ -72,7 +76,7 @@ class EquivariantTransformer(nn.Module):
         x : [nodes, frames, 3] Tensor
             Coordinates, Å.
         h : [nodes, frames or 1, hidden] Tensor
-        vectors : [nodes, frames, 3, hidden] Tensor
+        vectors : [nodes, frames, 3, hidden] Tensor, or None in the first block
 
         Returns
         -------
@@ -80,18 +84,22 @@ class EquivariantTransformer(nn.Module):
         """
         difference = x[graph.target] - x[graph.source]
         distance = norm(difference)
+        direction = (difference / distance).unsqueeze(-1)  # [edges, frames, 3, 1]
         edge = torch.cat([radial_basis(distance), graph.features.expand(-1, x.shape[1], -1)], dim=-1)
         hidden = h.shape[-1]
-        query, key, value = self.query_key_value(self.norm(h)).split([hidden, hidden, 3 * hidden], dim=-1)
-        key_scale, value_scale = self.modulate(edge).split([hidden, 3 * hidden], dim=-1)
-        logits = query[graph.target] * key[graph.source] * key_scale  # [edges, frames, hidden]
-        weight = nn.functional.silu(at_least_float32(logits).unflatten(-1, (HEADS, -1)).sum(-1, keepdim=True))
-        to_h, to_vectors, to_direction = at_least_float32(value[graph.source] * value_scale).chunk(3, dim=-1)
-        gathered = graph.sum((weight * to_h.unflatten(-1, (HEADS, -1))).flatten(-2))
-        out_dot, out_h, out_vectors = self.out(gathered).chunk(3, dim=-1)
-        first, second, third = self.mix(vectors).chunk(3, dim=-1)
+        query, key, value = self.query_key_value(self.norm(h)).split([hidden, hidden, self.parts * hidden], dim=-1)
+        key_scale, value_scale = self.modulate(edge).split([hidden, self.parts * hidden], dim=-1)
+        logits = at_least_float32(query[graph.target] * key[graph.source] * key_scale)  # [edges, frames, hidden]
+        weight = nn.functional.silu(logits.unflatten(-1, (HEADS, -1)).sum(-1, keepdim=True))
+        to_h, to_direction, *to_vectors = at_least_float32(value[graph.source] * value_scale).chunk(self.parts, dim=-1)
+        out = self.out(graph.sum((weight * to_h.unflatten(-1, (HEADS, -1))).flatten(-2)))
+        messages = to_direction.unsqueeze(-2) * direction
+        if self.first:
+            return out, graph.sum(messages)
+        out_h, out_dot, out_vectors = out.chunk(3, dim=-1)
         with full_precision(x):
-            direction = (difference / distance).unsqueeze(-1)  # [edges, frames, 3, 1]
-            messages = to_vectors.unsqueeze(-2) * vectors[graph.source] + to_direction.unsqueeze(-2) * direction
-            dv = graph.sum(messages) + out_vectors.unsqueeze(-2) * third
-            return out_h + out_dot * (first * second).sum(dim=-2), dv
+            mixed = nn.functional.linear(vectors, self.mix.weight)
+            first, second, third = mixed.chunk(3, dim=-1)
+            dv = graph.sum(messages + to_vectors[0].unsqueeze(-2) * vectors[graph.source])
+            dv = dv + at_least_float32(out_vectors).unsqueeze(-2) * third
+            return at_least_float32(out_h) + at_least_float32(out_dot) * (first * second).sum(dim=-2), dv

@@ -1,0 +1,58 @@
+"""Archives by URL, DOI or local path."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pooch
+
+from egi.cli import UserError
+from egi.data.storage import atomic
+
+
+def fetch(source: str, output: Path, checksum: str | None = None) -> Path:
+    """Put an archive at a path; a download appears under its name only when complete and checked.
+
+    Parameters
+    ----------
+    source : str
+        URL (http, https, ftp), ``doi:10.5281/zenodo.N/FILE`` (Zenodo, figshare, Dataverse), or a local file or folder,
+        which is linked, not copied.
+    output : path
+    checksum : str, optional
+        ``md5:...`` or ``sha256:...``.
+
+    Raises
+    ------
+    UserError
+        If the source does not exist, cannot be downloaded, or has another checksum.
+    """
+    output = Path(output)
+    if is_remote(source):
+        return _download(source.replace("https://doi.org/", "doi:"), output, checksum)
+    path = Path(source.removeprefix("file://")).expanduser().resolve()
+    if not path.exists():
+        raise UserError(f"source {source} does not exist; wanted a local file or folder, a URL or a DOI")
+    if checksum and path.is_file() and not pooch.hashes.hash_matches(path, checksum):
+        algorithm = checksum.split(":")[0]
+        raise UserError(f"{source} has {algorithm} {pooch.file_hash(str(path), alg=algorithm)}; wanted {checksum}")
+    with atomic(output) as partial:
+        os.symlink(path, partial)
+    return output
+
+
+def is_remote(source: str) -> bool:
+    """Whether a source must be downloaded."""
+    return source.startswith(("http://", "https://", "ftp://", "doi:"))
+
+
+def _download(source: str, output: Path, checksum: str | None) -> Path:
+    """Download to a temporary name, check, rename (pooch does all three)."""
+    downloader = pooch.core.choose_downloader(source, progressbar=True)
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        pooch.retrieve(source, checksum, fname=output.name, path=output.parent, downloader=downloader)
+    except (OSError, ValueError) as error:  # requests' errors are OSErrors; a wrong checksum is a ValueError
+        raise UserError(f"{source} could not be downloaded to {output}: {str(error).splitlines()[0]}") from error
+    return output

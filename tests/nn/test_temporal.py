@@ -48,7 +48,8 @@ def test_equals_the_plain_form_with_gradients(case, dtype, tolerance):
         gradients = torch.autograd.grad(loss, [*inputs, *layer.parameters()])
         results.append([dx, dh, *gradients])
     for ours, theirs in zip(*results, strict=True):
-        torch.testing.assert_close(ours, theirs, rtol=tolerance, atol=tolerance * max(1.0, float(theirs.detach().abs().max())))
+        scale = max(1.0, float(theirs.detach().abs().max()))
+        torch.testing.assert_close(ours, theirs, rtol=tolerance, atol=tolerance * scale)
 
 
 def test_depends_on_time_differences_only(case):

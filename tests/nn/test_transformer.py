@@ -60,5 +60,5 @@ def test_follows_rotation(case):
 
 
 def test_width_must_divide_into_heads():
-    with pytest.raises(ValueError, match="hidden = 12; .* multiple of 8"):
+    with pytest.raises(ValueError, match=r"hidden = 12; .* multiple of 8"):
         EquivariantTransformer(12, 4)

@@ -101,17 +101,30 @@ def times_of(series: list[np.ndarray], interval_ps: float) -> np.ndarray:
     Raises
     ------
     Unscorable
-        If there are no torsions, none varies, or the trajectories have under four frames.
+        If there are no torsions, none varies, or no trajectory has four frames.
     """
     if series[0].shape[1] == 0:
         raise Unscorable("no_internal_coordinates", "the molecule has no torsion outside aromatic rings")
-    shortest = min(len(s) for s in series)
-    if shortest < 4:
-        raise Unscorable("too_few_frames", f"a trajectory has {shortest} frames; at least 4 are needed")
-    times = decorrelation_times(autocorrelation(series, lag_count(shortest, interval_ps)), interval_ps)
+    times = decorrelation_times(autocorrelation(*_long_enough(series, interval_ps)), interval_ps)
     if np.isnan(times).all():
         raise Unscorable("constant_features", "no torsion varies")
     return times
+
+
+def mean_autocorrelation(series: list[np.ndarray], interval_ps: float) -> np.ndarray:
+    """Autocorrelation averaged over trajectories, [torsions, lags] (paper figure 4E-G); raises as `times_of`."""
+    if series[0].shape[1] == 0:
+        raise Unscorable("no_internal_coordinates", "the molecule has no torsion outside aromatic rings")
+    return autocorrelation(*_long_enough(series, interval_ps)).mean(0)
+
+
+def _long_enough(series: list[np.ndarray], interval_ps: float) -> tuple[list[np.ndarray], int]:
+    """The trajectories of at least half the longest one's length, and how many lags they allow."""
+    longest = max(len(s) for s in series)
+    if longest < 4:
+        raise Unscorable("too_few_frames", f"the longest trajectory has {longest} frames; at least 4 are needed")
+    lags = lag_count(longest, interval_ps)
+    return [s for s in series if len(s) >= max(lags, longest // 2)], lags
 
 
 def decorrelation_distance(reference: np.ndarray, generated: np.ndarray) -> float:

@@ -1,0 +1,123 @@
+"""Scores of one ensemble against the reference: what a row of each table holds for one molecule."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from egi.metrics import dynamics, msm
+from egi.metrics.distributions import LIMITS, compare, jensen_shannon, shared_range_distance
+from egi.metrics.ensembles import Observed
+from egi.metrics.scores import Score, Unscorable, attempt, mean_score
+from egi.metrics.tica import Tica
+
+DISTRIBUTION_METRICS = ("jsd_bond_length", "jsd_bond_angle", "jsd_torsion", "jsd_tica_0", "jsd_tica_0_1")
+DYNAMICS_METRICS = ("jsd_decorrelation", "decorrelation_ps", "decorrelated_share", "coherence", "coherence_difference")
+OCCUPANCY_METRICS = ("jsd_occupancy", "slowest_timescale_ps", "mfpt_error")
+
+
+@dataclass(frozen=True)
+class Attempted:
+    """A model of the reference, or why there is none: fitted once, used for every method.
+
+    Attributes
+    ----------
+    model : object or None
+    error : Unscorable or None
+    """
+
+    model: object | None
+    error: Unscorable | None = None
+
+    def get(self):
+        """The model; raises the error if there is none."""
+        if self.error is not None:
+            raise Unscorable(self.error.status, self.error.reason)
+        return self.model
+
+
+def attempted(fit: Callable[[], object]) -> Attempted:
+    """Fit a model of the reference, keeping the error for the rows that need the model."""
+    try:
+        return Attempted(fit())
+    except Unscorable as error:
+        return Attempted(None, error)
+
+
+def distribution_scores(reference: Observed, generated: Observed, tica: Attempted) -> list[Score]:
+    """Jensen-Shannon and Wasserstein distances of bonds, angles, torsions and TICA components (FACTS 15)."""
+
+    def internal(kind: str) -> list[Score]:
+        made = compare(getattr(reference, kind), getattr(generated, kind), kind)
+        return [mean_score(f"jsd_{kind}", made.distance, generated.note, wasserstein=float(made.wasserstein.mean()),
+                           out_of_range=float(made.out_of_range.mean()),
+                           reference_out_of_range=float(made.reference_out_of_range.mean()))]  # fmt: skip
+
+    def slow(metric: str, dimensions: int) -> list[Score]:
+        model: Tica = tica.get()
+        both = [model.project(o.torsion, dimensions) for o in (reference, generated)]
+        return [mean_score(metric, shared_range_distance(*both), generated.note)]
+
+    scores = [score for kind in LIMITS for score in attempt((f"jsd_{kind}",), lambda kind=kind: internal(kind))]
+    for metric, dimensions in (("jsd_tica_0", 1), ("jsd_tica_0_1", 2)):
+        scores += attempt((metric,), lambda m=metric, d=dimensions: slow(m, d))
+    return scores
+
+
+def dynamics_scores(reference: Observed, generated: Observed, interval_ps: float) -> list[Score]:
+    """Decorrelation times and frame-to-frame coherence of torsions."""
+
+    def decorrelation() -> list[Score]:
+        wanted = dynamics.times_of(reference.complete(), interval_ps)
+        times = dynamics.times_of(generated.complete(), interval_ps)
+        known = times[~np.isnan(times)]
+        crossed = known[np.isfinite(known)]
+        constant = int(np.isnan(times[0]).sum())
+        note = "; ".join(filter(None, [generated.note, f"{constant} torsions do not vary" if constant else ""]))
+        distance = dynamics.decorrelation_distance(wanted, times)
+        median = (mean_score("decorrelation_ps", np.median(crossed), note) if len(crossed)
+                  else Score("decorrelation_ps", status="unvisited", reason="no torsion decorrelates"))  # fmt: skip
+        return [
+            mean_score("jsd_decorrelation", distance, note),
+            median,
+            mean_score("decorrelated_share", np.isfinite(known), note),
+        ]
+
+    def smoothness() -> list[Score]:
+        own, wanted = dynamics.coherence(generated.complete()), dynamics.coherence(reference.complete())
+        return [mean_score("coherence", own, generated.note), mean_score("coherence_difference", own - wanted, generated.note)]
+
+    return attempt(DYNAMICS_METRICS[:3], decorrelation) + attempt(DYNAMICS_METRICS[3:], smoothness)
+
+
+def occupancy_scores(reference: Observed, generated: Observed, model: Attempted, interval_ps: float) -> list[Score]:
+    """Metastate occupancies, slowest timescale and first passage times against the reference (FACTS 16)."""
+
+    def populations() -> list[Score]:
+        states: msm.MetastateModel = model.get()
+        both = [msm.occupancy([states.assign(o.torsion)], states.metastates) for o in (reference, generated)]
+        return [mean_score("jsd_occupancy", jensen_shannon(*both), _notes(generated, states),
+                           metastates=states.metastates, microstates=len(states.centres),
+                           visited=int((both[1] > 0).sum()))]  # fmt: skip
+
+    def kinetics() -> list[Score]:
+        states: msm.MetastateModel = model.get()
+        if states.metastates < 2:
+            raise Unscorable("no_flux", "the reference has a single metastate")
+        lag_ps = states.lag * interval_ps
+        own = [states.assign(s) for s in generated.complete()]
+        coarse = msm.markov_model(own, states.lag, states.metastates)
+        times = msm.implied_timescales(coarse.transition, lag_ps, 1)
+        passage, wanted = (msm.mean_first_passage_times(t, lag_ps) for t in (coarse.transition, states.transition))
+        apart = ~np.eye(states.metastates, dtype=bool)
+        error = np.abs(np.log10(passage[apart] / wanted[apart]))
+        note = _notes(generated, states)
+        return [mean_score("slowest_timescale_ps", times, note), mean_score("mfpt_error", error, note)]
+
+    return attempt(OCCUPANCY_METRICS[:1], populations) + attempt(OCCUPANCY_METRICS[1:], kinetics)
+
+
+def _notes(generated: Observed, model: msm.MetastateModel) -> str:
+    return "; ".join(filter(None, [generated.note, model.note]))

@@ -1,0 +1,197 @@
+"""Sets of trajectories to compare: read from the files of the workflow, measured in internal coordinates.
+
+Files hold frames as [n, T, 3]; here they are [T, n, 3]. The reference and the oracle are told apart by the
+``role`` attribute of the replicas, never by their number.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from pathlib import Path
+
+import numpy as np
+
+from egi.chem.geometry import InternalCoordinates, bond_angles, bond_lengths, torsion_angles
+from egi.data.storage import MoleculeRecord, Reader, StorageError
+from egi.metrics.scores import Unscorable
+from egi.units import whole_multiple
+
+#: order of rows in every table; methods that are not named here follow
+ORDER = ("reference", "md_oracle", "md_oracle_matched", "basices", "ar_egnn", "ar_et", "geotdm", "egi_naive", "egi",
+         "egi_unfrozen", "etkdg", "shuffled_md")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """Trajectories of one molecule from one method.
+
+    Attributes
+    ----------
+    method : str
+    trajectories : list of (T, n, 3) ndarray
+        Modelled atoms, Å; T may differ.
+    refined : bool
+    note : str
+        Goes to the reason column of its rows.
+    """
+
+    method: str
+    trajectories: list[np.ndarray]
+    refined: bool = False
+    note: str = ""
+
+    @property
+    def frames(self) -> int:
+        """Number of frames of all trajectories."""
+        return sum(map(len, self.trajectories))
+
+
+@dataclass(frozen=True)
+class Observed:
+    """Internal coordinates of an ensemble's finite frames.
+
+    Attributes
+    ----------
+    bond_length, bond_angle, torsion : (frames, columns) ndarray
+        Å, radian; frames that are not finite are left out.
+    series : list of (T, torsions) ndarray
+        Torsions of the trajectories that are finite throughout.
+    note : str
+        What was left out.
+    """
+
+    bond_length: np.ndarray
+    bond_angle: np.ndarray
+    torsion: np.ndarray
+    series: list[np.ndarray]
+    note: str
+
+    def complete(self) -> list[np.ndarray]:
+        """Torsion series; Unscorable if no trajectory is finite throughout."""
+        if not self.series:
+            raise Unscorable("no_finite_frames", "no trajectory without NaN or infinity")
+        return self.series
+
+
+def observe(ensemble: Ensemble, coordinates: InternalCoordinates) -> Observed:
+    """Measure an ensemble's bonds, angles and torsions.
+
+    Raises
+    ------
+    Unscorable
+        If no frame is finite.
+    """
+    frames = np.concatenate(ensemble.trajectories)
+    finite = np.isfinite(frames).all((1, 2))
+    if not finite.any():
+        raise Unscorable("no_finite_frames", f"none of {len(frames)} frames is finite")
+    notes = [ensemble.note] if ensemble.note else []
+    if not finite.all():
+        notes.append(f"{int((~finite).sum())} of {len(frames)} frames not finite, left out")
+    frames = frames[finite]
+    torsion = torsion_angles(frames, coordinates.torsions)
+    ends = np.cumsum([len(t) for t in ensemble.trajectories])[:-1]
+    kept = np.split(finite, ends)
+    parts = np.split(torsion, np.cumsum([part.sum() for part in kept])[:-1])
+    series = [part for part, whole in zip(parts, kept, strict=True) if whole.all()]
+    lengths, angles = bond_lengths(frames, coordinates.bonds), bond_angles(frames, coordinates.angles)
+    return Observed(lengths, angles, torsion, series, "; ".join(notes))
+
+
+def cut(ensemble: Ensemble, frames: int, method: str) -> Ensemble:
+    """The first `frames` frames of an ensemble, trajectory after trajectory; all, with a note, if it has fewer."""
+    note = "" if ensemble.frames >= frames else f"{ensemble.frames} frames where {frames} were generated"
+    kept, left = [], frames
+    for trajectory in ensemble.trajectories:
+        if left > 0:
+            kept.append(trajectory[:left])
+            left -= len(kept[-1])
+    return Ensemble(method, kept, ensemble.refined, note)
+
+
+def frames_of(interval_ps: float, lag_ps: Decimal, name: str) -> int:
+    """A lag in frames of a file with this interval; ConfigError if it is no whole number."""
+    return whole_multiple(lag_ps, Decimal(str(round(float(interval_ps), 9))), name, "interval of the trajectories")
+
+
+def read_md(reader: Reader, molecule: str) -> tuple[Ensemble, Ensemble]:
+    """Reference and oracle trajectories of a test molecule, by the replicas' roles.
+
+    Returns
+    -------
+    (Ensemble, Ensemble)
+        Methods ``reference`` and ``md_oracle``; each phase of a replica is a trajectory.
+
+    Raises
+    ------
+    StorageError
+        If a replica has another role, or a role has no replica.
+    """
+    group = reader.group(molecule)
+    roles: dict[str, list[np.ndarray]] = {"reference": [], "oracle": []}
+    for name in sorted(n for n in group if n.startswith("replica_")):
+        role = group[name].attrs.get("role")
+        if role not in roles:
+            raise StorageError(f"{reader.path}: {molecule}/{name} has role {role!r}; wanted 'reference' or 'oracle'")
+        roles[role] += list(group[name][...].transpose(0, 2, 1, 3))
+    if not all(roles.values()):
+        raise StorageError(f"{reader.path}: {molecule} has {len(roles['reference'])} reference and "
+                           f"{len(roles['oracle'])} oracle trajectories; wanted at least one of each")  # fmt: skip
+    return Ensemble("reference", roles["reference"]), Ensemble("md_oracle", roles["oracle"])
+
+
+def read_samples(reader: Reader, molecule: str, method: str, record: MoleculeRecord) -> Ensemble:
+    """Generated trajectories of a molecule.
+
+    Raises
+    ------
+    StorageError
+        If the samples are empty, or have other atoms than the reference.
+    """
+    samples = reader.array(molecule, "samples")
+    atoms = len(record.atomic_numbers)
+    if samples.ndim != 4 or samples.shape[1] != atoms or samples.shape[3] != 3 or 0 in samples.shape:
+        raise StorageError(f"{reader.path}: samples of {molecule} have shape {samples.shape}; wanted "
+                           f"[samples, {atoms}, frames, 3], none of them 0")  # fmt: skip
+    if not np.array_equal(reader.array(molecule, "atomic_numbers"), record.atomic_numbers):
+        raise StorageError(f"{reader.path}: {molecule} has other atoms, or another order, than the reference")
+    refined = bool(reader.attributes.get("refined", False))
+    return Ensemble(method, list(samples.transpose(0, 2, 1, 3)), refined)
+
+
+def check_interval(reader: Reader, interval_ps: float) -> None:
+    """Refuse samples whose frames lie at another interval than the reference's."""
+    seen = float(reader.attributes.get("interval_ps", interval_ps))
+    if abs(seen - interval_ps) > 1e-6:
+        raise StorageError(f"{reader.path} has frames every {seen} ps; the reference has {interval_ps} ps")
+
+
+def truncated(ensemble: Ensemble, frames: int) -> Ensemble:
+    """Each trajectory cut to `frames` frames, as forward roll-outs are to the reference's length (FACTS 14)."""
+    return replace(ensemble, trajectories=[t[:frames] for t in ensemble.trajectories])
+
+
+def label(method: str, refined: bool) -> str:
+    """Name of a method in the files for figures."""
+    return f"{method}_refined" if refined else method
+
+
+def sample_files(given: list[str]) -> list[tuple[str, Path]]:
+    """METHOD=PATH arguments in the order of tables.
+
+    Raises
+    ------
+    ValueError
+        If an argument is not of that form.
+    """
+    pairs = [tuple(text.split("=", 1)) for text in given]
+    wrong = [text for text, pair in zip(given, pairs, strict=True) if len(pair) != 2 or not all(pair)]
+    if wrong:
+        raise ValueError(f"--samples has {wrong[0]!r}; wanted METHOD=PATH")
+    return sorted(((method, Path(path)) for method, path in pairs), key=lambda p: rank(p[0]))
+
+
+def rank(method: str) -> int:
+    """Place of a method in tables."""
+    return ORDER.index(method) if method in ORDER else len(ORDER)

@@ -1,0 +1,253 @@
+"""Evaluation of a task's samples, molecule by molecule: read, compare, collect rows and what figures need.
+
+Every function from a molecule to its `Outcome` is here; `run` maps one over the molecules, in processes where
+that pays. Which molecules: those of the trajectories file; one without samples from any method is a row with status
+``no_samples`` for each method and is not computed.
+"""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+from tqdm import tqdm
+
+from egi import seeds
+from egi.chem.geometry import InternalCoordinates, internal_coordinates
+from egi.config import EvaluationSettings
+from egi.data.storage import MoleculeRecord, Reader
+from egi.metrics import comparison, msm, nulls
+from egi.metrics.comparison import DISTRIBUTION_METRICS, DYNAMICS_METRICS, OCCUPANCY_METRICS, Attempted, attempted
+from egi.metrics.ensembles import (
+    Ensemble,
+    Observed,
+    check_interval,
+    cut,
+    frames_of,
+    observe,
+    read_md,
+    read_samples,
+    truncated,
+)
+from egi.metrics.figure_data import Arrays, arrays_of
+from egi.metrics.scores import Score, Unscorable
+from egi.metrics.tables import Row
+from egi.metrics.tica import fit_tica
+
+log = logging.getLogger(__name__)
+
+#: below so many molecules a worker, starting processes costs more than it saves
+MOLECULES_A_WORKER = 4
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What an evaluation reads.
+
+    Attributes
+    ----------
+    trajectories : Path
+        Test trajectories.
+    samples : tuple of (method, Path)
+    settings : EvaluationSettings
+    seed : int
+    truncate : bool
+        Cut samples to the reference's length (forward roll-outs).
+    null_models : bool
+        Also score `egi.metrics.nulls`.
+    oracles : tuple of str
+        Rows of the oracle, for molecules that are not computed.
+    """
+
+    trajectories: Path
+    samples: tuple[tuple[str, Path], ...]
+    settings: EvaluationSettings
+    seed: int
+    truncate: bool = False
+    null_models: bool = False
+    oracles: tuple[str, ...] = ("md_oracle", "md_oracle_matched")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Rows of one molecule, and arrays for figures by method."""
+
+    molecule: str
+    rows: list[Row]
+    arrays: dict[str, Arrays] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One molecule with its ensembles.
+
+    Attributes
+    ----------
+    record : MoleculeRecord
+    coordinates : InternalCoordinates
+    interval_ps : float
+    reference : Ensemble
+    compared : list of Ensemble
+        Oracle, matched oracle, methods, null models.
+    absent : list of (method, refined, Score)
+        Methods without samples of this molecule, and null models that failed.
+    """
+
+    record: MoleculeRecord
+    coordinates: InternalCoordinates
+    interval_ps: float
+    reference: Ensemble
+    compared: list[Ensemble]
+    absent: list[tuple[str, bool, Score]]
+
+    def tica(self, reference: Observed, settings: EvaluationSettings) -> Attempted:
+        """TICA of the reference."""
+        lag = frames_of(self.interval_ps, settings.tica_lag_ps, "evaluation.tica_lag")
+        return attempted(lambda: fit_tica(reference.complete(), lag))
+
+    def metastates(self, reference: Observed, settings: EvaluationSettings, seed: int) -> Attempted:
+        """Metastates of the reference."""
+        lag = frames_of(self.interval_ps, settings.msm_lag_ps, "evaluation.msm_lag")
+        tica = self.tica(reference, settings)
+        return attempted(
+            lambda: msm.fit_metastates(reference.complete(), tica.get(), lag, settings.microstates, settings.metastates,
+                                       seeds.integer(seed, self.record.id, "kmeans"))
+        )  # fmt: skip
+
+
+def load_case(inputs: Inputs, molecule: str) -> Case:
+    """Read one molecule's reference, oracle and samples, and draw the null models."""
+    with Reader(inputs.trajectories, "egi-trajectories") as reader:
+        record = reader.record(molecule)
+        reference, oracle = read_md(reader, molecule)
+        interval_ps = float(reader.attributes["interval_ps"])
+    generated, absent = [], []
+    for method, path in inputs.samples:
+        with Reader(path, "egi-samples") as reader:
+            check_interval(reader, interval_ps)
+            if molecule not in reader.ids:
+                refined = bool(reader.attributes.get("refined", False))
+                absent.append((method, refined, Score("", status="no_samples", reason=f"{path.name} has no {molecule}")))
+                continue
+            ensemble = read_samples(reader, molecule, method, record)
+        length = max(map(len, reference.trajectories))
+        generated.append(truncated(ensemble, length) if inputs.truncate else ensemble)
+    compared = [oracle]
+    if generated:
+        frames = min(ensemble.frames for ensemble in generated)
+        compared += [cut(oracle, frames, "md_oracle_matched"), *generated]
+        if inputs.null_models:
+            drawn, failed = _nulls(record, reference, frames, inputs.seed)
+            compared += drawn
+            absent += failed
+    return Case(record, internal_coordinates(record), interval_ps, reference, compared, absent)
+
+
+def _nulls(record: MoleculeRecord, reference: Ensemble, frames: int, seed: int):
+    drawn = [nulls.shuffled(reference, frames, seeds.stream(seed, record.id, "shuffled_md"))]
+    try:
+        drawn.insert(0, nulls.etkdg(record, frames, seeds.integer(seed, record.id, "etkdg")))
+    except Unscorable as error:
+        return drawn, [("etkdg", False, Score("", status=error.status, reason=error.reason))]
+    return drawn, []
+
+
+def _score_all(case: Case, metrics: tuple[str, ...], score: Callable[[Observed], list[Score]]):
+    """Rows and observations of every ensemble of a molecule."""
+    rows, observed = [], {}
+    absent = list(case.absent)
+    for ensemble in case.compared:
+        try:
+            seen = observe(ensemble, case.coordinates)
+        except Unscorable as error:
+            absent.append((ensemble.method, ensemble.refined, Score("", status=error.status, reason=error.reason)))
+            continue
+        rows += [Row(ensemble.method, ensemble.refined, case.record.id, s) for s in score(seen)]
+        observed[ensemble.method, ensemble.refined] = seen
+    rows += [Row(method, refined, case.record.id, Score(metric, status=why.status, reason=why.reason))
+             for method, refined, why in absent for metric in metrics]  # fmt: skip
+    return rows, observed
+
+
+def distributions(inputs: Inputs, molecule: str) -> Outcome:
+    """Distribution metrics of one molecule, and the arrays that the figures of the task need."""
+    case = load_case(inputs, molecule)
+    reference = observe(case.reference, case.coordinates)
+    tica = case.tica(reference, inputs.settings)
+    rows, observed = _score_all(
+        case, DISTRIBUTION_METRICS, lambda seen: comparison.distribution_scores(reference, seen, tica)
+    )
+    states = case.metastates(reference, inputs.settings, inputs.seed)
+    observed = {("reference", False): reference, **observed}
+    return Outcome(molecule, rows, arrays_of(observed, tica, states, case.interval_ps))
+
+
+def dynamics(inputs: Inputs, molecule: str) -> Outcome:
+    """Decorrelation and coherence of one molecule."""
+    case = load_case(inputs, molecule)
+    reference = observe(case.reference, case.coordinates)
+    score = partial(comparison.dynamics_scores, reference, interval_ps=case.interval_ps)
+    return Outcome(molecule, _score_all(case, DYNAMICS_METRICS, score)[0])
+
+
+def occupancies(inputs: Inputs, molecule: str) -> Outcome:
+    """Metastate occupancies and kinetics of one molecule."""
+    case = load_case(inputs, molecule)
+    reference = observe(case.reference, case.coordinates)
+    states = case.metastates(reference, inputs.settings, inputs.seed)
+    score = partial(comparison.occupancy_scores, reference, model=states, interval_ps=case.interval_ps)
+    return Outcome(molecule, _score_all(case, OCCUPANCY_METRICS, score)[0])
+
+
+def run(function: Callable[[Inputs, str], Outcome], inputs: Inputs, metrics: tuple[str, ...]) -> Iterator[Outcome]:
+    """Outcomes of all molecules in order.
+
+    Parameters
+    ----------
+    function : callable
+        From inputs and a molecule id to its outcome; a module-level function.
+    inputs : Inputs
+    metrics : tuple of str
+        For the rows of molecules without samples.
+    """
+    with Reader(inputs.trajectories, "egi-trajectories") as reader:
+        molecules = reader.ids
+    sampled = set() if inputs.samples else set(molecules)
+    for _, path in inputs.samples:
+        with Reader(path, "egi-samples") as reader:
+            sampled |= set(reader.ids)
+    wanted = [m for m in molecules if m in sampled]
+    for molecule in (m for m in molecules if m not in sampled):
+        yield _unsampled(inputs, molecule, metrics)
+    yield from parallel(partial(function, inputs), wanted, inputs.settings.workers)
+
+
+def parallel(function: Callable[[str], Outcome], molecules: list[str], workers: int) -> Iterator[Outcome]:
+    """Map a function over molecules, in processes of one thread where there are enough molecules."""
+    bar = partial(tqdm, total=len(molecules), desc="molecules", disable=None)
+    workers = min(workers, len(molecules) // MOLECULES_A_WORKER)
+    if workers < 2:
+        with threadpool_limits(1):
+            yield from bar(map(function, molecules))
+        return
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=_one_thread) as pool:
+        yield from bar(pool.map(function, molecules))
+
+
+def _one_thread() -> None:
+    threadpool_limits(1)
+
+
+def _unsampled(inputs: Inputs, molecule: str, metrics: tuple[str, ...]) -> Outcome:
+    score = partial(Score, status="no_samples", reason="no method has samples of this molecule")
+    methods = [*inputs.oracles, *(method for method, _ in inputs.samples)]
+    methods += nulls.METHODS if inputs.null_models else []
+    return Outcome(molecule, [Row(method, False, molecule, score(metric)) for method in methods for metric in metrics])

@@ -1,0 +1,132 @@
+"""What the figures of a task need, in one HDF5 file, `evaluation/{task}.h5`.
+
+File attributes: ``format`` (egi-evaluation), ``version``, ``interval_ps``. Datasets ``edges/bond_length``,
+``edges/bond_angle``, ``edges/torsion`` [101] in Å and radian. A group ``{molecule}`` with the attribute ``smiles`` and a
+group in it for each method (``reference``, ``md_oracle``, …; refined frames as ``{method}_refined``) with
+
+===================  ==========================  ==============================================================
+dataset              shape                       meaning
+===================  ==========================  ==============================================================
+``bond_length`` …    [100]                       counts pooled over the molecule's bonds (angles, torsions)
+``torsions``         [torsions, 100]             counts of each torsion
+``autocorrelation``  [torsions, lags]            mean over trajectories; NaN for a constant torsion
+``tica``             [frames, 2]                 at most 5000 frames, evenly spread
+``metastate``        [frames]                    metastate of the same frames
+``occupancy``        [metastates]                share of frames
+``paths``            [<= 12, T, 2]               whole trajectories in TICA space
+===================  ==========================  ==============================================================
+
+A dataset that the molecule cannot have (no torsions, say) is absent, with the reason in the attribute
+``missing_{dataset}`` of the group.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from egi.data.storage import Reader, atomic
+from egi.metrics import dynamics, msm
+from egi.metrics.distributions import BINS, LIMITS, histograms
+from egi.metrics.ensembles import Observed, label
+from egi.metrics.scores import Unscorable
+
+log = logging.getLogger(__name__)
+MOST_FRAMES = 5000
+MOST_PATHS = 12
+
+
+@dataclass(frozen=True)
+class Arrays:
+    """Datasets of one method and molecule, and why others are missing."""
+
+    datasets: dict[str, np.ndarray] = field(default_factory=dict)
+    missing: dict[str, str] = field(default_factory=dict)
+
+
+def arrays_of(observed: dict[tuple[str, bool], Observed], tica, states, interval_ps: float) -> dict[str, Arrays]:
+    """Arrays for figures by method.
+
+    Parameters
+    ----------
+    observed : dict
+        (method, refined) -> Observed.
+    tica, states : Attempted
+        TICA and metastates of the reference.
+    interval_ps : float
+    """
+    return {label(*key): _arrays(seen, tica, states, interval_ps) for key, seen in observed.items()}
+
+
+def _arrays(seen: Observed, tica, states, interval_ps: float) -> Arrays:
+    made = Arrays()
+    for kind, limits in LIMITS.items():
+        counts = histograms(getattr(seen, kind), limits)[:, 1:-1]
+        made.datasets[kind] = counts.sum(0)
+        if kind == "torsion":
+            made.datasets["torsions"] = counts
+    some = np.unique(np.linspace(0, len(seen.torsion) - 1, min(MOST_FRAMES, len(seen.torsion))).astype(int))
+
+    def in_metastates():
+        model: msm.MetastateModel = states.get()
+        every = model.assign(seen.torsion)
+        return {"metastate": every[some], "occupancy": msm.occupancy([every], model.metastates)}
+
+    def trajectories():
+        whole = seen.complete()[:MOST_PATHS]
+        return {"paths": np.stack([tica.get().project(s, 2) for s in whole if len(s) == len(whole[0])])}
+
+    steps = {
+        "autocorrelation": lambda: {"autocorrelation": dynamics.mean_autocorrelation(seen.complete(), interval_ps)},
+        "tica": lambda: {"tica": tica.get().project(seen.torsion[some], 2)},
+        "metastate": in_metastates,
+        "paths": trajectories,
+    }
+    for name, step in steps.items():
+        try:
+            made.datasets.update(step())
+        except Unscorable as error:
+            made.missing[name] = str(error)
+    return made
+
+
+class FigureFile:
+    """Writes molecules into an open file; made by `create`."""
+
+    def __init__(self, file: h5py.File):
+        self._file = file
+
+    def add(self, molecule: str, smiles: str, arrays: dict[str, Arrays]) -> None:
+        """Write one molecule's arrays."""
+        group = self._file.create_group(molecule)
+        group.attrs["smiles"] = smiles
+        for method, made in arrays.items():
+            own = group.create_group(method)
+            for name, value in made.datasets.items():
+                kind = np.float32 if np.issubdtype(value.dtype, np.floating) else np.int32
+                own.create_dataset(name, data=value.astype(kind), compression="gzip")
+            own.attrs.update({f"missing_{name}": reason for name, reason in made.missing.items()})
+
+
+@contextmanager
+def create(path: str | Path, interval_ps: float) -> Iterable[FigureFile]:
+    """Open a new file; it appears under its name only when complete."""
+    with atomic(path) as partial:
+        with h5py.File(partial, "w", track_order=True) as file:
+            file.attrs.update(format="egi-evaluation", version=1, interval_ps=interval_ps)
+            for kind, limits in LIMITS.items():
+                file[f"edges/{kind}"] = np.linspace(*limits, BINS + 1)
+            yield FigureFile(file)
+
+
+def smiles_and_interval(trajectories: Path) -> tuple[dict[str, str], float]:
+    """SMILES by molecule, and the interval, of a trajectories file."""
+    with Reader(trajectories, "egi-trajectories") as reader:
+        smiles = {molecule: str(reader.group(molecule).attrs["smiles"]) for molecule in reader.ids}
+        return smiles, float(reader.attributes["interval_ps"])

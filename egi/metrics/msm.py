@@ -1,0 +1,253 @@
+"""Markov state models of the reference: TICA, k-means, MSM, PCCA into metastates, coarse MSM (FACTS 16).
+
+Occupancies, implied timescales and mean first passage times stand on them. Metastates are numbered by
+falling population. Where the reference has fewer than ten frames a microstate, the number of microstates is
+lowered to one a ten frames, and halved until all are connected; that is noted. With enough frames the
+paper's rule holds: a molecule whose microstates are not all connected is left out.
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.sparse.csgraph import connected_components
+from scipy.spatial import cKDTree
+
+from egi.metrics.scores import Unscorable
+from egi.metrics.tica import Tica
+
+FRAMES_A_MICROSTATE = 10
+
+
+@dataclass(frozen=True)
+class MetastateModel:
+    """Metastates of a molecule's reference and the MSM between them.
+
+    Attributes
+    ----------
+    tica : Tica
+    centres : (microstates, dimensions) ndarray
+        In TICA space.
+    metastate_of : (microstates,) int ndarray
+    micro_transition : (microstates, microstates) ndarray
+    transition : (metastates, metastates) ndarray
+    stationary : (metastates,) ndarray
+    lag : int
+        Frames.
+    note : str
+        What was lowered from the settings; empty if nothing.
+    """
+
+    tica: Tica
+    centres: np.ndarray
+    metastate_of: np.ndarray
+    micro_transition: np.ndarray
+    transition: np.ndarray
+    stationary: np.ndarray
+    lag: int
+    note: str
+
+    @property
+    def metastates(self) -> int:
+        """Number of metastates."""
+        return len(self.stationary)
+
+    def microstates_of(self, torsions: np.ndarray) -> np.ndarray:
+        """Nearest microstate of each frame, (frames, torsions) to (frames,)."""
+        projected = self.tica.project(torsions, self.centres.shape[1])
+        return cKDTree(self.centres).query(projected)[1]
+
+    def assign(self, torsions: np.ndarray) -> np.ndarray:
+        """Metastate of each frame, (frames, torsions) to (frames,)."""
+        return self.metastate_of[self.microstates_of(torsions)]
+
+
+@dataclass(frozen=True)
+class MarkovModel:
+    """A reversible maximum-likelihood MSM on all states 0..n-1.
+
+    Attributes
+    ----------
+    transition : (states, states) ndarray
+    stationary : (states,) ndarray
+    """
+
+    transition: np.ndarray
+    stationary: np.ndarray
+
+
+def fit_metastates(
+    series: list[np.ndarray], tica: Tica, lag: int, microstates: int, metastates: int, seed: int
+) -> MetastateModel:
+    """Metastates of the reference (FACTS 16, points 2 to 4).
+
+    Parameters
+    ----------
+    series : list of (frames, torsions) ndarray
+        One a trajectory, radian.
+    tica : Tica
+        Fitted on the same torsions.
+    lag : int
+        MSM lag in frames.
+    microstates, metastates : int
+        Wanted numbers.
+    seed : int
+        Of k-means.
+
+    Raises
+    ------
+    Unscorable
+        If the trajectories are no longer than the lag, there are too few frames for two states, or the microstates are
+        not connected.
+    """
+    long = [s for s in series if len(s) > lag]
+    if not long:
+        longest = max((len(s) for s in series), default=0)
+        raise Unscorable("too_few_frames", f"the longest reference trajectory has {longest} frames; the MSM lag is {lag}")
+    projected = [tica.project(s, tica.kinetic_dimensions) for s in long]
+    supported = sum(map(len, long)) // FRAMES_A_MICROSTATE
+    count = min(microstates, supported)
+    while True:
+        if count < 2:
+            raise Unscorable("disconnected", "no two connected microstates in the reference")
+        centres, micro = _cluster(projected, count, seed)
+        try:
+            model = markov_model(micro, lag, len(centres))
+            break
+        except Unscorable:
+            if supported >= microstates:
+                raise
+            count //= 2
+    metastate_of = _lump(model, metastates)
+    coarse = markov_model([metastate_of[m] for m in micro], lag, int(metastate_of.max()) + 1)
+    note = _note(len(centres), microstates, len(coarse.stationary), metastates)
+    return MetastateModel(tica, centres, metastate_of, model.transition, coarse.transition, coarse.stationary, lag, note)
+
+
+def _cluster(projected: list[np.ndarray], count: int, seed: int) -> tuple[np.ndarray, list[np.ndarray]]:
+    from deeptime.clustering import KMeans  # slow to import
+
+    pooled = np.ascontiguousarray(np.concatenate(projected))
+    count = min(count, len(np.unique(pooled, axis=0)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # "did not converge" after max_iter: the centres serve all the same
+        model = KMeans(count, fixed_seed=seed, n_jobs=1, max_iter=100).fit(pooled).fetch_model()
+    tree = cKDTree(model.cluster_centers)
+    micro = [tree.query(p)[1] for p in projected]
+    used, renumbered = np.unique(np.concatenate(micro), return_inverse=True)
+    lengths = np.cumsum([len(m) for m in micro])[:-1]
+    return model.cluster_centers[used], np.split(renumbered.reshape(-1), lengths)
+
+
+def markov_model(states: list[np.ndarray], lag: int, count: int) -> MarkovModel:
+    """Reversible maximum-likelihood MSM of discrete trajectories.
+
+    Parameters
+    ----------
+    states : list of (frames,) int ndarray
+    lag : int
+        Frames; transitions are counted at every start frame.
+    count : int
+        Number of states.
+
+    Raises
+    ------
+    Unscorable
+        If the states are not all visited and strongly connected, or no trajectory is longer than the lag.
+    """
+    model, connected = _largest(states, lag, count)
+    if len(connected) < count:
+        raise Unscorable("disconnected", f"{len(connected)} of {count} states are connected at a lag of {lag} frames")
+    return model
+
+
+def _largest(states: list[np.ndarray], lag: int, count: int) -> tuple[MarkovModel, np.ndarray]:
+    """The MSM of the largest strongly connected set (most transitions on a tie), and the states in it."""
+    from deeptime.markov.msm import MaximumLikelihoodMSM  # slow to import
+
+    counts = count_transitions(states, lag, count)
+    sets, member = connected_components(counts, directed=True, connection="strong")
+    inside = np.bincount(member, weights=counts.sum(1), minlength=sets)
+    best = np.lexsort((inside, np.bincount(member, minlength=sets)))[-1]
+    connected = np.flatnonzero(member == best)
+    if len(connected) == 1:
+        return MarkovModel(np.ones((1, 1)), np.ones(1)), connected[counts[connected, connected] > 0]
+    model = MaximumLikelihoodMSM(reversible=True, lagtime=lag).fit(counts[np.ix_(connected, connected)]).fetch_model()
+    return MarkovModel(np.asarray(model.transition_matrix), np.asarray(model.stationary_distribution)), connected
+
+
+def connected_transitions(states: list[np.ndarray], lag: int, count: int) -> np.ndarray:
+    """Transition matrix of the largest connected set of states, zero elsewhere, [states, states]."""
+    model, connected = _largest(states, lag, count)
+    transition = np.zeros((count, count))
+    if len(connected):
+        transition[np.ix_(connected, connected)] = model.transition
+    return transition
+
+
+def count_transitions(states: list[np.ndarray], lag: int, count: int) -> np.ndarray:
+    """Transitions over `lag` frames, from every start frame, [states, states] float."""
+    pairs = [s[:-lag] * count + s[lag:] for s in states if len(s) > lag]
+    if not pairs:
+        return np.zeros((count, count))
+    return np.bincount(np.concatenate(pairs), minlength=count**2).reshape(count, count).astype(float)
+
+
+def _lump(model: MarkovModel, metastates: int) -> np.ndarray:
+    """Metastate of each microstate by PCCA+, numbered by falling population; PCCA may give fewer than asked."""
+    from deeptime.markov import pcca  # slow to import
+
+    wanted = min(metastates, max(1, len(model.stationary) // 2))
+    assigned = None
+    while assigned is None:
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                assigned = pcca(model.transition, wanted, model.stationary).assignments
+        except (ValueError, np.linalg.LinAlgError, IndexError):
+            if wanted < 2:
+                raise
+            wanted -= 1  # complex or degenerate spectrum
+    population = np.bincount(assigned, weights=model.stationary, minlength=wanted)
+    order = np.argsort(-population, kind="stable")
+    rank = np.empty_like(order)
+    rank[order] = np.arange(len(order))
+    return rank[assigned]
+
+
+def _note(micro: int, micro_wanted: int, meta: int, meta_wanted: int) -> str:
+    changed = [f"{got} {name} of {wanted}" for got, wanted, name in
+               ((micro, micro_wanted, "microstates"), (meta, meta_wanted, "metastates")) if got != wanted]  # fmt: skip
+    return ", ".join(changed)
+
+
+def occupancy(states: list[np.ndarray], count: int) -> np.ndarray:
+    """Share of frames in each state, [states]."""
+    counts = np.bincount(np.concatenate(states), minlength=count)
+    return counts / counts.sum()
+
+
+def implied_timescales(transition: np.ndarray, lag_ps: float, count: int) -> np.ndarray:
+    """Implied timescales -lag / ln|lambda| of the slowest processes, ps, at most [count]; 0 where lambda is 0."""
+    eigenvalues = np.sort(np.abs(np.linalg.eigvals(transition)))[::-1][1 : count + 1]
+    with np.errstate(divide="ignore"):
+        return -lag_ps / np.log(np.minimum(eigenvalues, 1 - 1e-12))
+
+
+def mean_first_passage_times(transition: np.ndarray, lag_ps: float) -> np.ndarray:
+    """Mean first passage time from each state (row) to each state (column), ps; zero on the diagonal.
+
+    Solves (I - T') t = lag 1 for each target, T' without the target's row and column; infinity if it is never reached.
+    """
+    states = len(transition)
+    times = np.zeros((states, states))
+    for target in range(states):
+        others = np.delete(np.arange(states), target)
+        system = np.eye(states - 1) - transition[np.ix_(others, others)]
+        try:
+            times[others, target] = np.linalg.solve(system, np.full(states - 1, lag_ps))
+        except np.linalg.LinAlgError:
+            times[others, target] = np.inf
+    return times

@@ -1,0 +1,139 @@
+"""The evaluation scripts on small files: rows, order, finite numbers or reasons."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pandas as pd
+import pytest
+
+from egi.data.storage import Reader, StorageError, create
+
+SCRIPTS = Path(__file__).parents[2] / "workflow" / "scripts"
+
+
+def script(name: str, *argv: object) -> None:
+    spec = importlib.util.spec_from_file_location(name, SCRIPTS / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    module.main([str(a) for a in argv])
+
+
+@pytest.fixture
+def evaluate(tmp_path, config_file):
+    """Run a script with the common flags; returns the tables."""
+
+    def run(name, *argv):
+        table, long = tmp_path / "table.csv", tmp_path / "long.csv"
+        script(name, "--config", config_file, "--dataset", "tiny", "--table", table, "--per-molecule", long, *argv)
+        return pd.read_csv(table, keep_default_na=False, na_values=[""]), pd.read_csv(long)
+
+    return run
+
+
+def check(table, long):
+    """Every number finite, or empty with a reason; every row that has no value says why."""
+    numbers = table.select_dtypes("number")
+    assert not np.isinf(numbers.to_numpy(float)).any()
+    assert table.loc[numbers.isna().any(axis=1), "reason"].notna().all()
+    assert table.columns[0] == "method" and table.columns[1] == "refined" and table.columns[-1] == "reason"
+    empty = long[long["value"].isna()]
+    assert empty["reason"].notna().all() and (empty["status"] != "ok").all()
+
+
+def test_distributions(evaluate, md_file, samples_file, tmp_path, synthetic):
+    data = tmp_path / "evaluation" / "forward.h5"
+    table, long = evaluate("evaluate_jsd", "--task", "forward", "--trajectories", md_file, "--figures-data", data,
+                           "--samples", f"egi={samples_file}", f"ar_et={samples_file}")  # fmt: skip
+    check(table, long)
+    assert list(table["method"]) == ["md_oracle", "md_oracle_matched", "ar_et", "egi", "etkdg", "shuffled_md"]
+    scores = table.set_index("method")
+    assert scores.loc["md_oracle", "jsd_bond_length_mean"] < scores.loc["egi", "jsd_bond_length_mean"]
+    assert scores.loc["md_oracle", "jsd_bond_angle_mean"] < scores.loc["egi", "jsd_bond_angle_mean"]
+    assert scores.loc["egi", "jsd_torsion_molecules"] == 2 and scores.loc["egi", "jsd_torsion_left_out"] == 1
+    rigid = long[(long["molecule"] == "mol-rigid") & (long["metric"] == "jsd_torsion")]
+    assert set(rigid["status"]) == {"no_internal_coordinates"}
+    with h5py.File(data) as file:
+        assert set(file) == {"edges", *synthetic.molecules}
+        assert file["mol-a/egi/bond_length"].shape == (100,) and "reference" in file["mol-a"]
+        assert file["mol-a/reference/tica"].shape[0] == file["mol-a/reference/metastate"].shape[0]
+        assert file["mol-a/egi/occupancy"][...].sum() == pytest.approx(1)
+        assert "missing_tica" in file["mol-rigid/egi"].attrs
+
+
+@pytest.mark.parametrize("name", ["evaluate_decorrelation", "evaluate_occupancy"])
+def test_dynamics_and_occupancy(evaluate, md_file, samples_file, name):
+    table, long = evaluate(name, "--task", "unconditional", "--trajectories", md_file, "--samples", f"egi={samples_file}")
+    check(table, long)
+    assert list(table["method"]) == ["md_oracle", "md_oracle_matched", "egi"]
+    first = "jsd_decorrelation" if "decorrelation" in name else "jsd_occupancy"
+    assert table[f"{first}_mean"].between(0, 0.8326).all()
+    assert (table[f"{first}_molecules"] == 2).all()
+
+
+def test_pairs_and_paths(evaluate, md_file, config_file, tmp_path, synthetic):
+    pairs, chosen = tmp_path / "interpolation_pairs.h5", tmp_path / "interpolation_pairs.csv"
+    script("select_pairs", "--config", config_file, "--dataset", "tiny", "--trajectories", md_file, "--output", pairs,
+           "--table", chosen)  # fmt: skip
+    listed = pd.read_csv(chosen).set_index("molecule")
+    assert list(listed["status"]) == ["ok", "ok", "skipped"] and "torsion" in listed.loc["mol-rigid", "reason"]
+    with Reader(pairs, "egi-samples") as reader:
+        assert reader.ids == ["mol-a", "mol-b"] and reader.array("mol-a", "start").shape == (6, 5, 3)
+    molecules = {name: synthetic.molecules[name] for name in ("mol-a", "mol-b")}
+    samples = synthetic.write_samples(tmp_path / "egi.h5", molecules, samples=6, frames=11)
+    with Reader(pairs, "egi-samples") as reader, h5py.File(samples, "r+") as file:
+        for name in reader.ids:
+            file[name]["samples"][:, :, 0], file[name]["samples"][:, :, -1] = (
+                reader.array(name, "start"), reader.array(name, "end"))  # fmt: skip
+    table, long = evaluate("evaluate_paths", "--trajectories", md_file, "--pairs", pairs, "--samples", f"egi={samples}")
+    check(table, long)
+    assert list(table["method"]) == ["md_oracle", "egi", "md_oracle_10", "md_oracle_55"]
+    assert set(long[long["molecule"] == "mol-rigid"]["status"]) == {"no_samples"}
+    assert table["jsd_path_occupancy_mean"].between(0, 0.8326).all() and (table["length_ps"] > 0).all()
+
+
+def test_conformers(evaluate, tmp_path, synthetic):
+    rng = np.random.default_rng(0)
+    reference, drawn = tmp_path / "test.h5", tmp_path / "basices.h5"
+    with create(reference, "egi-conformers", {}) as truth, create(drawn, "egi-samples", {}, refined=False) as made:
+        for name, smiles in synthetic.molecules.items():
+            record, mol = synthetic.embedded(smiles, name)
+            positions = mol.GetConformer().GetPositions() + rng.normal(0, 0.02, (3, mol.GetNumAtoms(), 3))
+            truth.add(record, {"positions": positions.astype("f4")})
+            sampled = positions[[0, 1, 2, 0, 1, 2]][:, record.modelled] + rng.normal(0, 0.05, (6, len(record.modelled), 3))
+            made.add(record, {"samples": sampled[:, :, None].astype("f4")})
+    table, long = evaluate("evaluate_conformers", "--conformers", reference, "--samples", drawn)
+    check(table, long)
+    assert list(table["method"]) == ["basices", "etkdg"]
+    best = table.set_index("method").loc["basices"]
+    assert best["cov_r_mean"] == best["cov_p_mean"] == 100 and 0 < best["mat_r_mean"] < 0.2
+
+
+def test_molecules_without_samples_and_damaged_samples_are_rows(evaluate, md_file, tmp_path, synthetic):
+    samples = synthetic.write_samples(tmp_path / "egi.h5", {"mol-a": synthetic.molecules["mol-a"], "mol-rigid": "CC#N"})
+    with h5py.File(samples, "r+") as file:
+        file["mol-a"]["samples"][0, 0, 3] = np.nan
+        file["mol-rigid"]["samples"][...] = np.inf
+    table, long = evaluate("evaluate_decorrelation", "--task", "forward", "--trajectories", md_file, "--samples",
+                           f"egi={samples}")  # fmt: skip
+    check(table, long)
+    own = long[long["method"] == "egi"].set_index(["molecule", "metric"])
+    assert own.loc[("mol-a", "coherence"), "reason"] == "1 of 120 frames not finite, left out"
+    assert own.loc[("mol-b", "coherence"), "status"] == "no_samples"
+    assert own.loc[("mol-rigid", "coherence"), "status"] == "no_finite_frames"
+    assert (table["coherence_left_out"] == 2).all()
+
+
+def test_wrong_samples_are_named(evaluate, md_file, tmp_path, synthetic):
+    wrong = synthetic.write_samples(tmp_path / "egi.h5", {"mol-a": "CCCO"})
+    with pytest.raises(StorageError, match=r"egi.h5: samples of mol-a have shape .*wanted \[samples, 5"):
+        evaluate("evaluate_occupancy", "--task", "forward", "--trajectories", md_file, "--samples", f"egi={wrong}")
+    with h5py.File(wrong, "r+") as file:
+        file.attrs["interval_ps"] = 1.0
+    with pytest.raises(StorageError, match=r"frames every 1.0 ps; the reference has 5.2 ps"):
+        evaluate("evaluate_occupancy", "--task", "forward", "--trajectories", md_file, "--samples", f"egi={wrong}")
+    with pytest.raises(ValueError, match="METHOD=PATH"):
+        evaluate("evaluate_occupancy", "--task", "forward", "--trajectories", md_file, "--samples", "egi.h5")

@@ -1,13 +1,22 @@
-"""COV and MAT of drawn conformers (the content of paper figure 3A and table 3, as bars)."""
+"""Drawn conformers: COV and MAT (paper figure 3A and table 3, as bars), distributions (7), examples (3B)."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from egi.figures.style import colour_of, name_of, new_figure, nothing, ordered
+from egi.chem.geometry import internal_coordinates
+from egi.data.storage import MoleculeRecord, Reader
+from egi.figures.distributions import HISTOGRAMS
+from egi.figures.style import REFERENCE, colour_of, name_of, new_figure, nothing, ordered
+from egi.metrics.distributions import BINS, LIMITS, histograms
+from egi.metrics.ensembles import Ensemble, observe
+from egi.metrics.scores import Unscorable
 
+EDGES = {kind: np.linspace(*limits, BINS + 1) for kind, limits in LIMITS.items()}
 PANELS = {
     "cov_r": ("COV-R", "%", "higher is better"),
     "cov_p": ("COV-P", "%", "higher is better"),
@@ -45,3 +54,31 @@ def covmat(per_molecule: pd.DataFrame) -> Figure:
         if unit == "%":
             ax.set_ylim(0, 100)
     return figure
+
+
+def read_conformers(reference: Path, samples: Path, molecules: int) -> list[tuple[MoleculeRecord, np.ndarray, np.ndarray]]:
+    """First sampled molecules: molecule, reference and drawn conformers (conformers, n, 3) of the modelled atoms, Å."""
+    with Reader(samples, "egi-samples") as drawn, Reader(reference, "egi-conformers") as known:
+        chosen = [molecule for molecule in drawn.ids if molecule in known.ids][:molecules]
+        found = []
+        for molecule in chosen:
+            record = known.record(molecule)
+            positions = known.array(molecule, "positions")[:, record.modelled]
+            found.append((record, positions, drawn.array(molecule, "samples")[:, :, 0]))
+    return found
+
+
+def histograms_of(conformers: list[tuple[MoleculeRecord, np.ndarray, np.ndarray]]) -> dict:
+    """What `egi.figures.distributions.distributions` draws: counts of reference and drawn conformers (paper figure 7)."""
+    return {
+        record.id: {REFERENCE: _counts(record, reference), "basices": _counts(record, drawn)}
+        for record, reference, drawn in conformers
+    }
+
+
+def _counts(record: MoleculeRecord, positions: np.ndarray) -> dict[str, np.ndarray | None]:
+    try:
+        seen = observe(Ensemble("", [positions]), internal_coordinates(record))
+    except Unscorable:
+        return dict.fromkeys(HISTOGRAMS)
+    return {kind: histograms(getattr(seen, kind), LIMITS[kind])[:, 1:-1].sum(axis=0) for kind in HISTOGRAMS}

@@ -9,7 +9,6 @@ from matplotlib.figure import Figure
 
 from egi.figures.evaluation import Evaluation
 from egi.figures.style import (
-    ORACLE,
     QUANTITIES,
     REFERENCE,
     blank,
@@ -63,35 +62,43 @@ def histogram(ax: Axes, counts: dict[str, np.ndarray], edges: np.ndarray, quanti
         ax.set_xticks([-180, -90, 0, 90, 180])
 
 
-def distributions(evaluation: Evaluation, methods: list[str] | None = None, molecules: int = 5) -> Figure:
+def distributions(molecules: dict[str, dict[str, dict[str, np.ndarray]]], edges: dict[str, np.ndarray]) -> Figure:
     """Bond lengths, bond angles and torsions, a column a molecule.
 
     Paper figures 4A and 4B (one QM9 molecule), 7 (conformers), 8 and 10 (several molecules).
 
     Parameters
     ----------
-    evaluation : Evaluation
-    methods : list of str or None
-        Methods drawn beside the reference; None = all that the file has.
-    molecules : int
-        Columns at most; the file's first molecules are taken.
+    molecules : dict
+        Molecule -> method -> quantity -> counts (bins,).
+    edges : dict
+        Quantity -> bin edges (bins + 1,) in Å or radian.
     """
-    chosen = evaluation.having("bond_length", limit=molecules)
-    if not chosen:
+    if not molecules:
         return nothing("No molecule has distributions to draw.")
-    figure, axes = new_figure(len(HISTOGRAMS), len(chosen), (2.4, 1.75))
-    for column, molecule in zip(axes.T, chosen, strict=True):
+    figure, axes = new_figure(len(HISTOGRAMS), len(molecules), (2.4, 1.75))
+    for column, (molecule, methods) in zip(axes.T, molecules.items(), strict=True):
         column[0].set_title(molecule)
-        shown = [m for m in evaluation.methods(molecule) if methods is None or m in (REFERENCE, *methods)]
         for ax, quantity in zip(column, HISTOGRAMS, strict=True):
-            counts = {m: evaluation.array(molecule, m, quantity) for m in shown}
-            counts = {m: value for m, value in counts.items() if value is not None}
-            if counts:
-                histogram(ax, counts, evaluation.edges(quantity), quantity)
+            counts = {m: found[quantity] for m, found in methods.items() if found.get(quantity) is not None}
+            if any(values.sum() for values in counts.values()):
+                histogram(ax, counts, edges[quantity], quantity)
             else:
-                blank(ax, f"no {QUANTITIES[quantity][0].lower()} values")
+                blank(ax, f"no {QUANTITIES[quantity][0].lower()} between modelled atoms")
     legend_below(figure, axes)
     return figure
+
+
+def histograms_of(evaluation: Evaluation, molecules: int = 5) -> dict[str, dict[str, dict[str, np.ndarray]]]:
+    """What `distributions` draws, for an evaluation file's first molecules."""
+    return {
+        molecule: {
+            method: {quantity: evaluation.array(molecule, method, quantity) for quantity in HISTOGRAMS}
+            for method in evaluation.methods(molecule)
+            if not method.startswith(("md_oracle_", "shuffled_md"))
+        }
+        for molecule in evaluation.having("bond_length", limit=molecules)
+    }
 
 
 def jsd_bars(per_molecule: pd.DataFrame, metrics: tuple[str, ...]) -> Figure:
@@ -143,5 +150,3 @@ def with_refined(rows: pd.DataFrame) -> pd.Series:
     refined = rows["refined"].astype(str).str.lower().isin({"true", "1"})
     return rows["method"].where(~refined, rows["method"] + "_refined")
 
-
-__all__ = ["HISTOGRAMS", "LARGEST_JSD", "ORACLE", "density", "distributions", "histogram", "jsd_bars", "with_refined"]

@@ -38,7 +38,7 @@ def occupancies(evaluation: Evaluation, molecules: int = 3) -> Figure:
         for ax, method in zip(row, methods, strict=True):
             values = evaluation.array(molecule, method, "occupancy")
             if values is None:
-                blank(ax, f"{name_of(method)}: no occupancies")
+                blank(ax, f"{name_of(method)}: {evaluation.why_missing(molecule, method, 'metastate')}")
                 continue
             occupancy(ax, reference, values, method)
             ax.set_title(name_of(method), color=colour_of(method))
@@ -74,7 +74,7 @@ def autocorrelations(evaluation: Evaluation, molecules: int = 2) -> Figure:
         for ax, method in zip(row, methods, strict=True):
             values = evaluation.array(molecule, method, "autocorrelation")
             if values is None:
-                blank(ax, f"{name_of(method)}: no autocorrelation")
+                blank(ax, f"{name_of(method)}: {evaluation.why_missing(molecule, method, 'autocorrelation')}")
                 continue
             autocorrelation(ax, values, evaluation.interval_ps)
             ax.set_title(name_of(method), color=colour_of(method))

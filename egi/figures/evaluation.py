@@ -10,8 +10,6 @@ import numpy as np
 from egi.data.storage import StorageError
 from egi.figures.style import REFERENCE, ordered
 
-_NOT_MOLECULES = ("edges", "paths")
-
 
 class Evaluation:
     """An evaluation file, read piece by piece; use as a context manager.
@@ -19,7 +17,7 @@ class Evaluation:
     Raises
     ------
     StorageError
-        If the file is missing, damaged, or lacks histogram edges.
+        If the file is missing, damaged, or of another format or version.
     """
 
     def __init__(self, path: str | Path):
@@ -30,9 +28,10 @@ class Evaluation:
             self._file = h5py.File(self.path, "r")
         except OSError as error:
             raise StorageError(f"{self.path} is damaged or no HDF5 file; wanted an evaluation file") from error
-        if "edges" not in self._file:
+        seen = (self._file.attrs.get("format"), self._file.attrs.get("version"))
+        if seen != ("egi-evaluation", 1):
             self._file.close()
-            raise StorageError(f"{self.path} has no group 'edges'; wanted an evaluation file")
+            raise StorageError(f"{self.path} has format {seen[0]} version {seen[1]}; wanted egi-evaluation version 1")
 
     def __enter__(self) -> Evaluation:
         return self
@@ -46,18 +45,14 @@ class Evaluation:
         return float(self._file.attrs["interval_ps"])
 
     @property
-    def task(self) -> str:
-        """Name of the file without its ending."""
-        return self.path.stem
-
-    @property
     def molecules(self) -> list[str]:
         """Molecule ids in the file's order."""
-        return [name for name in self._file if name not in _NOT_MOLECULES]
+        return [name for name in self._file if name != "edges"]
 
-    def edges(self, quantity: str) -> np.ndarray:
-        """Histogram edges (bins + 1,) of a quantity, in Å or radian."""
-        return self._file["edges"][quantity][...]
+    @property
+    def edges(self) -> dict[str, np.ndarray]:
+        """Histogram edges (bins + 1,) of each quantity, in Å or radian."""
+        return {name: edges[...] for name, edges in self._file["edges"].items()}
 
     def methods(self, molecule: str) -> list[str]:
         """Methods of a molecule in the order of legends, the reference first."""
@@ -70,7 +65,22 @@ class Evaluation:
             return None
         return group[name][...]
 
+    def why_missing(self, molecule: str, method: str, name: str) -> str:
+        """Why a dataset is absent, in words for an empty panel."""
+        group = self._file[molecule].get(method)
+        if group is None:
+            return "no samples of this molecule"
+        return str(group.attrs.get(f"missing_{name}", f"no {name}")).split(": ", 1)[-1]
+
     def having(self, *names: str, method: str = REFERENCE, limit: int | None = None) -> list[str]:
         """First molecules whose `method` has all of the named datasets."""
         found = [m for m in self.molecules if all(self.array(m, method, name) is not None for name in names)]
         return found[:limit]
+
+    def paths(self, molecule: str, method: str) -> np.ndarray | None:
+        """Projected trajectories (paths, frames, 2) of an interpolation; None where there are none."""
+        points = self.array(molecule, method, "paths")
+        if points is None or points.ndim != 3 or points.shape[2] < 2:
+            return None
+        points = points[np.isfinite(points).all(axis=(1, 2)), :, :2]
+        return points if len(points) else None

@@ -45,11 +45,13 @@ def flattened(positions: np.ndarray) -> np.ndarray:
 
 
 def superposed(positions: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """Coordinates (n, 3) moved onto `target` (n, 3) by the best proper rotation (Kabsch)."""
-    centred, goal = positions - positions.mean(axis=0), target - target.mean(axis=0)
-    u, _, v = np.linalg.svd(centred.T @ goal)
-    flip = np.diag([1.0, 1.0, np.sign(np.linalg.det(u @ v))])
-    return centred @ u @ flip @ v
+    """Coordinates (..., n, 3) moved onto `target` (n, 3) by the best proper rotation (Kabsch)."""
+    centred = positions - positions.mean(axis=-2, keepdims=True)
+    goal = target - target.mean(axis=0)
+    u, _, v = np.linalg.svd(np.swapaxes(centred, -1, -2) @ goal)
+    flip = np.ones(u.shape[:-1])
+    flip[..., 2] = np.sign(np.linalg.det(u @ v))
+    return centred @ ((u * flip[..., None, :]) @ v)
 
 
 def molecule(ax: Axes, positions: np.ndarray, record: MoleculeRecord, alpha: float = 1.0) -> None:

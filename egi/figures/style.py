@@ -25,6 +25,7 @@ ORACLE = "md_oracle"
 METHODS: dict[str, tuple[str, str, str]] = {
     REFERENCE: ("Reference MD", "#222222", "-"),
     ORACLE: ("MD oracle", "#7F7F7F", "--"),
+    "md_oracle_matched": ("MD oracle, as many frames", "#AAAAAA", ":"),
     "egi": ("EGInterpolator", "#009E73", "-"),
     "egi_unfrozen": ("EGInterpolator-F (unfrozen)", "#CC79A7", "-."),
     "egi_naive": ("EGInterpolator-N (no pretraining)", "#E69F00", "--"),

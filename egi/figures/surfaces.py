@@ -11,7 +11,6 @@ from scipy.ndimage import gaussian_filter
 from egi.figures.evaluation import Evaluation
 from egi.figures.style import METASTATES, REFERENCE, blank, colour_of, name_of, new_figure, nothing
 
-#: kT in kJ/mol at 300 K
 BINS = 60
 LARGEST_KT = 6.0
 
@@ -48,11 +47,16 @@ def bounds_of(points: np.ndarray, margin: float = 0.06) -> np.ndarray:
 def surface(ax: Axes, points: np.ndarray, bounds: np.ndarray):
     """Filled contours of the free energy of points (frames, 2); returns the contour set (paper figure 5A)."""
     energy = free_energy(points, bounds)
-    centres = [np.linspace(low, high, BINS + 1)[:-1] + (high - low) / (2 * BINS) for low, high in bounds]
     levels = np.arange(0, LARGEST_KT + 0.5, 0.5)
-    drawn = ax.contourf(*centres, np.clip(energy, 0, LARGEST_KT).T, levels=levels, cmap="cividis")
+    drawn = ax.contourf(*_centres(bounds), np.clip(energy, 0, LARGEST_KT).T, levels=levels, cmap="cividis")
     _axes(ax, bounds)
     return drawn
+
+
+def free_energy_lines(ax: Axes, points: np.ndarray, bounds: np.ndarray) -> None:
+    """Thin lines of equal free energy, 1 kT apart, of points (frames, 2)."""
+    ax.contour(*_centres(bounds), free_energy(points, bounds).T, levels=np.arange(1, LARGEST_KT), colors="#55555588",
+               linewidths=0.5)  # fmt: skip
 
 
 def metastates(ax: Axes, points: np.ndarray, states: np.ndarray, bounds: np.ndarray) -> None:
@@ -90,7 +94,7 @@ def surfaces(evaluation: Evaluation, molecules: int = 2) -> Figure:
         for ax, method in zip(row, methods, strict=True):
             points = _plane(evaluation, molecule, method)
             if points is None or reference is None:
-                blank(ax, f"{name_of(method)}: no projection on two components")
+                blank(ax, f"{name_of(method)}: {evaluation.why_missing(molecule, method, 'tica')}")
                 continue
             drawn = surface(ax, points, bounds_of(reference, 0.2))
             ax.set_title(name_of(method), color=colour_of(method))
@@ -106,6 +110,10 @@ def _plane(evaluation: Evaluation, molecule: str, method: str) -> np.ndarray | N
         return None
     points = points[np.isfinite(points).all(axis=1), :2]
     return points if len(points) else None
+
+
+def _centres(bounds: np.ndarray) -> list[np.ndarray]:
+    return [np.linspace(low, high, BINS + 1)[:-1] + (high - low) / (2 * BINS) for low, high in bounds]
 
 
 def _axes(ax: Axes, bounds: np.ndarray) -> None:

@@ -88,7 +88,7 @@ def test_batches_follow_from_the_step_alone():
         assert sorted(i for batch in whole for e, i in batch if e == epoch) == [0, 1, 2, 3, 4]
     ranks = [list(training.StepBatches(5, 4, range(3), 1, (rank, 2))) for rank in (0, 1)]
     for batch, *shares in zip(training.StepBatches(5, 4, range(3), 1), *ranks, strict=True):
-        assert sorted(batch) == sorted(sum(shares, [])) and len(shares[0]) == len(shares[1])
+        assert sorted(batch) == sorted(shares[0] + shares[1]) and len(shares[0]) == len(shares[1])
 
 
 def test_an_epoch_shows_every_item():

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from fractions import Fraction
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -78,7 +79,7 @@ class Schedule:
             raise ValueError(f"sampling.steps = {sampling.steps}; allowed: at most diffusion.steps = {self.steps}")
         levels = torch.linspace(self.steps, 0, sampling.steps + 1, dtype=torch.float64).round().long().tolist()
         scheduler, options = self._scheduler(sampling, [level - 1 for level in levels[:-1]])
-        for level, below in zip(levels[:-1], levels[1:], strict=True):
+        for level, below in pairwise(levels):
             if sampling.sampler == "ddim":  # it derives its stride from this count: an exact one for uneven strides
                 scheduler.num_inference_steps = Fraction(self.steps, level - below)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 import torch
 from torch_geometric.data import Batch, Data
@@ -67,7 +69,7 @@ def test_spread_in_few_steps_is_what_the_discrete_process_gives(steps, eta):
     width, molecules = 0.3, 300
     levels = torch.linspace(1000, 0, steps + 1, dtype=torch.float64).round().long()
     alpha_bar, variance = SCHEDULE.alpha_bar.double(), torch.ones((), dtype=torch.float64)
-    for level, below in zip(levels[:-1], levels[1:], strict=True):
+    for level, below in pairwise(levels):
         now, then = alpha_bar[level], alpha_bar[below]
         noise = (1 - now).sqrt() / (now * width**2 + 1 - now)  # predicted noise per deviation of x
         fresh = eta**2 * (1 - then) / (1 - now) * (1 - now / then)

@@ -1,0 +1,98 @@
+import csv
+
+import numpy as np
+import pytest
+from rdkit import Chem
+
+from egi.chem.collect import Outputs, collect
+from egi.chem.molecules import canonical_smiles
+from egi.cli import UserError
+from egi.config import SPLITS, GeomSettings
+from egi.data.storage import Reader
+
+SMILES = ["CCO", "CCCO", "CC(C)O", "CCN", "CCCN", "CC=O", "CCC#N", "COC", "CC[C@H](C)O", "CC[C@@H](C)O"]
+
+
+def geom(**more):
+    given = {"source": "smiles", "files": {"all": "x"}, "elements": ["C", "N", "O"], "conformers": 3, "workers": 1}
+    return GeomSettings(**{**given, **more})
+
+
+def outputs(folder):
+    return Outputs({s: folder / f"{s}.h5" for s in SPLITS}, folder / "rejects.csv", folder / "counts.csv")
+
+
+def write(path, smiles):
+    path.write_text("name,smiles\n" + "".join(f"m{i},{s}\n" for i, s in enumerate(smiles)))
+    return path
+
+
+def stored(folder):
+    found = {}
+    for split in SPLITS:
+        with Reader(folder / f"{split}.h5", "egi-conformers") as reader:
+            found[split] = {m: (reader.record(m), reader.array(m, "positions")) for m in reader.ids}
+    return found
+
+
+def rows(path):
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_molecules_reach_exactly_one_split(tmp_path):
+    tally = collect({"all": write(tmp_path / "m.csv", SMILES)}, geom(), 0, outputs(tmp_path / "out"))
+    found = stored(tmp_path / "out")
+    assert {s: len(found[s]) for s in SPLITS} == dict(tally.molecules)
+    assert min(tally.molecules.values()) >= 1 and sum(tally.molecules.values()) == len(SMILES)
+    identities = [{canonical_smiles(r.mol, stereo=False) for r, _ in found[s].values()} for s in SPLITS]
+    assert not identities[0] & identities[1] and not identities[0] & identities[2] and not identities[1] & identities[2]
+    assert {r.smiles for s in SPLITS for r, _ in found[s].values()} == {Chem.CanonSmiles(s) for s in SMILES}
+    for split in SPLITS:
+        for record, positions in found[split].values():
+            assert positions.shape == (3, record.mol.GetNumAtoms(), 3) and positions.dtype == np.float32
+
+
+def test_bad_molecules_are_listed_and_the_others_go_on(tmp_path):
+    smiles = ["CCO", "C(", "CCCl", "CCN", "OCC", "CC.CC", "CCCO", "", "CCCN"]
+    collect({"all": write(tmp_path / "m.csv", smiles)}, geom(), 0, outputs(tmp_path))
+    rejected = {(r["molecule"], r["filter"]) for r in rows(tmp_path / "rejects.csv")}
+    assert rejected == {("m1", "smiles"), ("m2", "elements"), ("m4", "duplicate"), ("m5", "fragments"), ("m7", "smiles")}
+    assert sum(len(s) for s in stored(tmp_path).values()) == 4
+    assert all(r["stage"] == "conformers" and r["detail"] for r in rows(tmp_path / "rejects.csv"))
+    counts = {r["filter"]: r for r in rows(tmp_path / "counts.csv")}
+    assert list(counts)[:5] == ["sanitize", "fragments", "reacted", "smiles", "hydrogens"]
+    assert counts["elements"]["passed"] == "15" and counts["elements"]["rejected"] == "3"
+    assert int(counts["fragments"]["rejected"]) >= 1
+
+
+def test_same_result_with_one_and_two_workers(tmp_path):
+    source = write(tmp_path / "m.csv", SMILES)
+    for workers in (1, 2):
+        collect({"all": source}, geom(workers=workers), 5, outputs(tmp_path / str(workers)))
+    one, two = stored(tmp_path / "1"), stored(tmp_path / "2")
+    for split in SPLITS:
+        assert list(one[split]) == list(two[split])
+        for molecule in one[split]:
+            np.testing.assert_array_equal(one[split][molecule][1], two[split][molecule][1])
+
+
+def test_given_splits_are_kept_and_max_molecules_cuts_each(tmp_path):
+    files = {s: write(tmp_path / f"{s}.csv", SMILES[2 * k : 2 * k + 2]) for k, s in enumerate(SPLITS)}
+    settings = geom(files={s: str(p) for s, p in files.items()}, max_molecules=1)
+    collect(files, settings, 0, outputs(tmp_path / "out"))
+    assert {s: [r.smiles for r, _ in v.values()] for s, v in stored(tmp_path / "out").items()} == {
+        "train": ["CCO"], "val": ["CC(C)O"], "test": ["CCCN"],
+    }  # fmt: skip
+
+
+def test_failure_leaves_nothing(tmp_path):
+    source = write(tmp_path / "m.csv", ["C(", "CCl"])
+    with pytest.raises(UserError, match=r"no molecule of .*m\.csv is left for training; conformers rejected"):
+        collect({"all": source}, geom(), 0, outputs(tmp_path / "out"))
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_missing_source_is_one_line(tmp_path):
+    with pytest.raises(UserError, match=r"source file .*gone\.csv does not exist"):
+        collect({"all": tmp_path / "gone.csv"}, geom(), 0, outputs(tmp_path))

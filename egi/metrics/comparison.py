@@ -87,7 +87,8 @@ def dynamics_scores(reference: Observed, generated: Observed, interval_ps: float
 
     def smoothness() -> list[Score]:
         own, wanted = dynamics.coherence(generated.complete()), dynamics.coherence(reference.complete())
-        return [mean_score("coherence", own, generated.note), mean_score("coherence_difference", own - wanted, generated.note)]
+        note = generated.note
+        return [mean_score("coherence", own, note), mean_score("coherence_difference", own - wanted, note)]
 
     return attempt(DYNAMICS_METRICS[:3], decorrelation) + attempt(DYNAMICS_METRICS[3:], smoothness)
 

@@ -63,7 +63,7 @@ def best_rmsd(probe: np.ndarray, target: np.ndarray, mappings: np.ndarray, timeo
         After the time limit.
     """
     if probe.ndim != 3 or target.ndim != 3 or probe.shape[1:] != target.shape[1:] or probe.shape[2] != 3:
-        raise ValueError(f"probe and target have shapes {probe.shape} and {target.shape}; wanted (conformers, atoms, 3)")
+        raise ValueError(f"probe, target have shapes {probe.shape}, {target.shape}; wanted (conformers, atoms, 3)")
     probe, target = (np.asarray(x, dtype=float) - x.mean(1, keepdims=True, dtype=float) for x in (probe, target))
     atoms = probe.shape[1]
     norms = (probe**2).sum((1, 2))[:, None] + (target**2).sum((1, 2))[None]
@@ -103,7 +103,8 @@ def coverage_and_matching(rmsd: np.ndarray, threshold_angstrom: float) -> list[S
     """
     scores = []
     for name, nearest in (("r", rmsd.min(0)), ("p", rmsd.min(1))):
-        scores.append(Score(f"cov_{name}", nearest <= threshold_angstrom, 100 * float((nearest <= threshold_angstrom).mean())))
+        covered = nearest <= threshold_angstrom
+        scores.append(Score(f"cov_{name}", 100.0 * covered, 100 * float(covered.mean())))
         scores.append(Score(f"mat_{name}", nearest, float(nearest.mean())))
     return scores
 
@@ -143,7 +144,9 @@ def conformer_scores(record, generated: np.ndarray, reference: np.ndarray, thres
     """
     kept = [x[np.isfinite(x).all((1, 2))] for x in (generated, reference)]
     if not all(map(len, kept)):
-        raise Unscorable("no_finite_frames", f"{len(kept[0])} generated and {len(kept[1])} reference conformers are finite")
+        raise Unscorable(
+            "no_finite_frames", f"{len(kept[0])} generated, {len(kept[1])} reference conformers are finite"
+        )
     bare, heavy = heavy_molecule(record.mol, record.modelled)
     mappings = symmetries(bare)
     notes = ["symmetries capped"] if len(mappings) >= MAX_SYMMETRIES else []

@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
@@ -134,7 +133,8 @@ def load_case(inputs: Inputs, molecule: str) -> Case:
             check_interval(reader, interval_ps)
             if molecule not in reader.ids:
                 refined = bool(reader.attributes.get("refined", False))
-                absent.append((method, refined, Score("", status="no_samples", reason=f"{path.name} has no {molecule}")))
+                reason = f"{path.name} has no {molecule}"
+                absent.append((method, refined, Score("", status="no_samples", reason=reason)))
                 continue
             ensemble = read_samples(reader, molecule, method, record)
         length = max(map(len, reference.trajectories))

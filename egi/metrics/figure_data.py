@@ -1,8 +1,8 @@
 """What the figures of a task need, in one HDF5 file, `evaluation/{task}.h5`.
 
 File attributes: ``format`` (egi-evaluation), ``version``, ``interval_ps``. Datasets ``edges/bond_length``,
-``edges/bond_angle``, ``edges/torsion`` [101] in Å and radian. A group ``{molecule}`` with the attribute ``smiles`` and a
-group in it for each method (``reference``, ``md_oracle``, …; refined frames as ``{method}_refined``) with
+``edges/bond_angle``, ``edges/torsion`` [101] in Å and radian. A group ``{molecule}`` with the attribute ``smiles``
+and a group in it for each method (``reference``, ``md_oracle``, …; refined frames as ``{method}_refined``) with
 
 ===================  ==========================  ==============================================================
 dataset              shape                       meaning
@@ -117,12 +117,11 @@ class FigureFile:
 @contextmanager
 def create(path: str | Path, interval_ps: float) -> Iterable[FigureFile]:
     """Open a new file; it appears under its name only when complete."""
-    with atomic(path) as partial:
-        with h5py.File(partial, "w", track_order=True) as file:
-            file.attrs.update(format="egi-evaluation", version=1, interval_ps=interval_ps)
-            for kind, limits in LIMITS.items():
-                file[f"edges/{kind}"] = np.linspace(*limits, BINS + 1)
-            yield FigureFile(file)
+    with atomic(path) as partial, h5py.File(partial, "w", track_order=True) as file:
+        file.attrs.update(format="egi-evaluation", version=1, interval_ps=interval_ps)
+        for kind, limits in LIMITS.items():
+            file[f"edges/{kind}"] = np.linspace(*limits, BINS + 1)
+        yield FigureFile(file)
 
 
 def smiles_and_interval(trajectories: Path) -> tuple[dict[str, str], float]:

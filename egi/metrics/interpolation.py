@@ -19,7 +19,7 @@ from egi.metrics import msm, paths
 from egi.metrics.distributions import MAXIMUM
 from egi.metrics.ensembles import observe
 from egi.metrics.evaluation import Case, Inputs, Outcome, load_case
-from egi.metrics.scores import Score, Unscorable, attempt
+from egi.metrics.scores import Score, Unscorable, attempt, mean_score
 from egi.metrics.tables import Row
 
 METRICS = paths.METRICS
@@ -55,9 +55,8 @@ class Pairs:
 
     def row(self) -> dict:
         """The row of interpolation_pairs.csv."""
-        return {"molecule": self.molecule, "status": self.status, "reason": self.reason, "start_state": self.start_state,
-                "end_state": self.end_state, "flux": self.flux,
-                "pairs": 0 if self.start is None else len(self.start)}  # fmt: skip
+        names = ("molecule", "status", "reason", "start_state", "end_state", "flux")
+        return {**{name: getattr(self, name) for name in names}, "pairs": 0 if self.start is None else len(self.start)}
 
 
 def choose_pairs(inputs: Inputs, count: int, molecule: str) -> Pairs:
@@ -135,8 +134,10 @@ class _Scoring:
             self.count = len(reader.group(case.record.id)["start"])
         start, end, _ = paths.least_flux_pair(self.model.transition, self.model.stationary)
         if (start, end) != (self.start, self.end):
-            raise StorageError(f"{pairs}: {case.record.id} goes from metastate {self.start} to {self.end}, the reference's "
-                               f"MSM now gives {start} to {end}; select the pairs again with these settings")  # fmt: skip
+            raise StorageError(
+                f"{pairs}: {case.record.id} goes from metastate {self.start} to {self.end}, but the reference's MSM "
+                f"gives {start} to {end}; select the pairs again with these settings"
+            )
 
 
 def _generated(scoring, ensemble) -> list[Score]:
@@ -162,7 +163,6 @@ def _oracle(scoring, steps_of, fraction: float) -> list[Score]:
         drawn = paths.sample_paths(transition, now.start, now.end, steps, now.count, rng)
     except Unscorable:
         why = "the oracle of this length never joins the two states"
-        empty = np.zeros(1)
-        return [Score(METRICS[0], np.full(1, MAXIMUM), MAXIMUM, reason=why), Score(METRICS[1], empty, 0.0, reason=why),
-                Score(METRICS[2], empty, 0.0, reason=why), Score(METRICS[3], status="unvisited", reason=why)]  # fmt: skip
+        worst = [mean_score(metric, value, why) for metric, value in zip(METRICS, (MAXIMUM, 0, 0), strict=False)]
+        return [*worst, Score(METRICS[3], status="unvisited", reason=why)]
     return paths.path_scores(drawn, now.model.transition, now.start, now.end, now.model.note)

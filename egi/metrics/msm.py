@@ -105,7 +105,7 @@ def fit_metastates(
     long = [s for s in series if len(s) > lag]
     if not long:
         longest = max((len(s) for s in series), default=0)
-        raise Unscorable("too_few_frames", f"the longest reference trajectory has {longest} frames; the MSM lag is {lag}")
+        raise Unscorable("too_few_frames", f"the longest trajectory has {longest} frames; the MSM lag is {lag}")
     projected = [tica.project(s, tica.kinetic_dimensions) for s in long]
     supported = sum(map(len, long)) // FRAMES_A_MICROSTATE
     count = min(microstates, supported)
@@ -123,7 +123,9 @@ def fit_metastates(
     metastate_of = _lump(model, metastates)
     coarse = markov_model([metastate_of[m] for m in micro], lag, int(metastate_of.max()) + 1)
     note = _note(len(centres), microstates, len(coarse.stationary), metastates)
-    return MetastateModel(tica, centres, metastate_of, model.transition, coarse.transition, coarse.stationary, lag, note)
+    return MetastateModel(
+        tica, centres, metastate_of, model.transition, coarse.transition, coarse.stationary, lag, note
+    )
 
 
 def _cluster(projected: list[np.ndarray], count: int, seed: int) -> tuple[np.ndarray, list[np.ndarray]]:

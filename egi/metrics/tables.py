@@ -148,5 +148,5 @@ class Tables:
         write(self.per_molecule, long)
         write(self.table, wide)
         left_out = int((long["status"] != "ok").sum())
-        return (f"{len(wide)} methods, {long['molecule'].nunique()} molecules, {left_out} of {len(long)} rows without a "
-                f"value; {self.table}, {self.per_molecule}")  # fmt: skip
+        counts = f"{len(wide)} methods, {long['molecule'].nunique()} molecules"
+        return f"{counts}, {left_out} of {len(long)} values missing; {self.table}, {self.per_molecule}"

@@ -70,7 +70,9 @@ def write_samples(path, molecules=MOLECULES, *, samples: int = 3, frames: int = 
 @pytest.fixture(scope="session")
 def synthetic():
     """The functions above, for tests."""
-    return SimpleNamespace(molecules=MOLECULES, embedded=embedded, hopping=hopping, write_md=write_md, write_samples=write_samples)
+    return SimpleNamespace(
+        molecules=MOLECULES, embedded=embedded, hopping=hopping, write_md=write_md, write_samples=write_samples
+    )
 
 
 @pytest.fixture(scope="session")

@@ -20,7 +20,7 @@ def main(argv: list[str] | None = None) -> None:
     flags = parser(__doc__)
     flags.add_argument("--conformers", type=Path, required=True, help="reference conformers (HDF5)")
     flags.add_argument(
-        "--samples", nargs="*", default=[], metavar="METHOD=PATH", help="generated conformers; METHOD defaults to basices"
+        "--samples", nargs="*", default=[], metavar="METHOD=PATH", help="generated conformers (METHOD: basices)"
     )
     flags.add_argument("--table", type=Path, required=True, help="table to write (CSV), a row a method")
     flags.add_argument("--per-molecule", type=Path, required=True, help="table to write (CSV), a row a molecule")

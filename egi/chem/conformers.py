@@ -12,9 +12,7 @@ KJ_PER_KCAL = 4.184
 _MINIMISER_STEPS = 2000
 
 
-def sample_conformers(
-    mol: Chem.Mol, count: int, seed: int, prune_angstrom: float = 0.1
-) -> tuple[Chem.Mol, np.ndarray]:
+def sample_conformers(mol: Chem.Mol, count: int, seed: int, prune_angstrom: float = 0.1) -> tuple[Chem.Mol, np.ndarray]:
     """Distinct low-energy conformers.
 
     Twice the wanted number is embedded and minimised. Going up in energy, conformers whose heavy atoms differ are

@@ -45,6 +45,7 @@ def molecule_ids() -> Callable[[str, int], str]:
     seen: dict[str, int] = {}
 
     def unique(name: str, index: int) -> str:
+        """The id of the molecule."""
         base = re.sub(r"[^A-Za-z0-9]+", "-", name).strip("-")[:40] or f"mol-{index:06d}"
         seen[base] = seen.get(base, 0) + 1
         return base if seen[base] == 1 else unique(f"{base[:33]}-{seen[base]}", index)

@@ -138,11 +138,10 @@ def create(path: str | Path, kind: str, provenance: dict[str, Any], **attributes
     """
     if kind not in FORMATS:
         raise StorageError(f"kind {kind!r} is no format of egi; allowed: {', '.join(FORMATS)}")
-    with atomic(path) as partial:
-        with h5py.File(partial, "w", track_order=True) as file:
-            file.attrs.update(format=kind, version=VERSION, units="angstrom, ps", **attributes)
-            file.attrs["provenance"] = json.dumps({**provenance, "versions": package_versions()})
-            yield Writer(file)
+    with atomic(path) as partial, h5py.File(partial, "w", track_order=True) as file:
+        file.attrs.update(format=kind, version=VERSION, units="angstrom, ps", **attributes)
+        file.attrs["provenance"] = json.dumps({**provenance, "versions": package_versions()})
+        yield Writer(file)
 
 
 class Reader:

@@ -57,7 +57,13 @@ def test_bad_molecules_are_listed_and_the_others_go_on(tmp_path):
     smiles = ["CCO", "C(", "CCCl", "CCN", "OCC", "CC.CC", "CCCO", "", "CCCN"]
     collect({"all": write(tmp_path / "m.csv", smiles)}, geom(), 0, outputs(tmp_path))
     rejected = {(r["molecule"], r["filter"]) for r in rows(tmp_path / "rejects.csv")}
-    assert rejected == {("m1", "smiles"), ("m2", "elements"), ("m4", "duplicate"), ("m5", "fragments"), ("m7", "smiles")}
+    assert rejected == {
+        ("m1", "smiles"),
+        ("m2", "elements"),
+        ("m4", "duplicate"),
+        ("m5", "fragments"),
+        ("m7", "smiles"),
+    }
     assert sum(len(s) for s in stored(tmp_path).values()) == 4
     assert all(r["stage"] == "conformers" and r["detail"] for r in rows(tmp_path / "rejects.csv"))
     counts = {r["filter"]: r for r in rows(tmp_path / "counts.csv")}

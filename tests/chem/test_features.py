@@ -6,9 +6,25 @@ from rdkit.Chem import AllChem
 from egi.chem.features import ELEMENTS, FEATURE_WIDTH, atom_features, partial_charges
 
 MOLECULES = [
-    "CC[C@H](C)O", "c1cc[nH]c1", "CC(=O)[O-]", "C[N+](C)(C)C", "OC1CC2CCC1C2", "CP(=O)(OC)OC", "CS(=O)(=O)N", "FB(F)c1ccccc1",
-    "C[Si](C)(C)Cl", "IC#CBr", "C1CCCCCCCC1", "C12C3C4C1C5C2C3C45", "[CH3]", "[2H]OC", "[H]/N=C/C", "[H][H]", "[Na+]", "O=C=O",
-]  # fmt: skip
+    "CC[C@H](C)O",
+    "c1cc[nH]c1",
+    "CC(=O)[O-]",
+    "C[N+](C)(C)C",
+    "OC1CC2CCC1C2",
+    "CP(=O)(OC)OC",
+    "CS(=O)(=O)N",
+    "FB(F)c1ccccc1",
+    "C[Si](C)(C)Cl",
+    "IC#CBr",
+    "C1CCCCCCCC1",
+    "C12C3C4C1C5C2C3C45",
+    "[CH3]",
+    "[2H]OC",
+    "[H]/N=C/C",
+    "[H][H]",
+    "[Na+]",
+    "O=C=O",
+]
 
 
 def expected_row(atom):

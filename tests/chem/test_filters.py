@@ -43,9 +43,7 @@ def test_good_conformers_pass_every_filter():
     result = run("CC[C@H](C)O", mols, energies=[1.0, 2.0, 3.0])
     assert result.rejects == [] and dict(result.passed) == dict.fromkeys(FILTERS, 3)
     assert result.record.id == "m" and result.record.smiles == "CC[C@H](C)O"
-    np.testing.assert_allclose(
-        result.arrays["positions"], [m.GetConformer().GetPositions() for m in mols], atol=1e-6
-    )
+    np.testing.assert_allclose(result.arrays["positions"], [m.GetConformer().GetPositions() for m in mols], atol=1e-6)
     assert result.arrays["positions"].dtype == np.float32
     np.testing.assert_array_equal(result.arrays["energies"], [1, 2, 3])
 
@@ -105,7 +103,7 @@ def test_elements_and_retained_hydrogen():
         (lambda x: np.where(np.arange(len(x))[:, None] == 2, np.nan, x), "not finite"),
         (lambda x: np.where(np.arange(len(x))[:, None] == 2, np.inf, x), "not finite"),
         (np.zeros_like, "all zero"),
-        (lambda x: np.vstack([x[:1], x[:1] + [0, 0, 0.49], x[2:]]), "two atoms 0.49 angstrom apart"),
+        (lambda x: np.vstack([x[0], np.add(x[0], [0, 0, 0.49]), *x[2:]]), "two atoms 0.49 angstrom apart"),
     ],
 )
 def test_coordinates(change, detail):
@@ -170,5 +168,3 @@ def test_unusual_species_pass(smiles):
     result = run(smiles, conformers(smiles, 2))
     assert result.rejects == []
     assert Chem.CanonSmiles(result.record.smiles, useChiral=0) == Chem.CanonSmiles(smiles, useChiral=0)
-
-

@@ -6,7 +6,18 @@ from rdkit import Chem
 
 from egi.chem.graph import EDGE_TYPES, edges
 
-MOLECULES = ["CCO", "C1CC1", "C1CCC1", "C1CCCC1C", "c1ccccc1C#N", "C", "CC(C)(C)C=C", "O=C1CC2CC1C2", "CC[NH2]->[Pt]", "[H][H]"]
+MOLECULES = [
+    "CCO",
+    "C1CC1",
+    "C1CCC1",
+    "C1CCCC1C",
+    "c1ccccc1C#N",
+    "C",
+    "CC(C)(C)C=C",
+    "O=C1CC2CC1C2",
+    "CC[NH2]->[Pt]",
+    "[H][H]",
+]
 
 
 def names(mol):

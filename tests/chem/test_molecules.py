@@ -45,7 +45,10 @@ def test_indices_follow_hydrogens_in_between():
 
 
 @settings(deadline=None, max_examples=25)
-@given(st.sampled_from(["CC[C@H](O)C1CCC1", "C/C=C/C[C@@H](N)C(=O)O", "c1ccc2[nH]ccc2c1", "C[C@H]1C[C@@H]1O"]), st.randoms())
+@given(
+    st.sampled_from(["CC[C@H](O)C1CCC1", "C/C=C/C[C@@H](N)C(=O)O", "c1ccc2[nH]ccc2c1", "C[C@H]1C[C@@H]1O"]),
+    st.randoms(),
+)
 def test_graph_and_features_belong_to_the_molecule(smiles, random):
     mol = embedded(smiles)
     order = list(range(mol.GetNumAtoms()))
@@ -55,7 +58,9 @@ def test_graph_and_features_belong_to_the_molecule(smiles, random):
     back = [place[order[int(atom)]] for atom in other.modelled]
     assert other.smiles == one.smiles
     np.testing.assert_allclose(other.features, one.features[back], atol=1e-6)
-    found = {(back[i], back[j], k) for i, j, k in zip(*other.edge_index.tolist(), other.edge_type.tolist(), strict=True)}
+    found = {
+        (back[i], back[j], k) for i, j, k in zip(*other.edge_index.tolist(), other.edge_type.tolist(), strict=True)
+    }
     assert found == set(zip(*one.edge_index.tolist(), one.edge_type.tolist(), strict=True))
 
 

@@ -1,0 +1,70 @@
+import hashlib
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from egi.cli import UserError
+from egi.data.fetch import fetch, is_remote
+
+CONTENT = b"conformers" * 1000
+SHA256 = "sha256:" + hashlib.sha256(CONTENT).hexdigest()
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *args):
+        pass
+
+
+@pytest.fixture
+def server(tmp_path):
+    folder = tmp_path / "served"
+    folder.mkdir()
+    (folder / "a.pkl").write_bytes(CONTENT)
+    made = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder)))
+    threading.Thread(target=made.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{made.server_port}"
+    made.shutdown()
+    made.server_close()
+
+
+def test_download_with_checksum(server, tmp_path):
+    made = fetch(f"{server}/a.pkl", tmp_path / "data" / "x.pkl", SHA256)
+    assert made.read_bytes() == CONTENT and [p.name for p in made.parent.iterdir()] == ["x.pkl"]
+
+
+@pytest.mark.parametrize(("name", "checksum"), [("a.pkl", "md5:" + "0" * 32), ("gone.pkl", None)])
+def test_failed_download_leaves_nothing(server, tmp_path, name, checksum):
+    output = tmp_path / "data" / "x.pkl"
+    with pytest.raises(UserError, match=rf"{name} could not be downloaded to .*x\.pkl: "):
+        fetch(f"{server}/{name}", output, checksum)
+    assert list(output.parent.iterdir()) == []
+
+
+def test_damaged_file_is_downloaded_again(server, tmp_path):
+    output = tmp_path / "x.pkl"
+    output.write_bytes(CONTENT[:100])
+    assert fetch(f"{server}/a.pkl", output, SHA256).read_bytes() == CONTENT
+
+
+def test_local_file_and_folder_are_linked(tmp_path):
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "a.pkl").write_bytes(CONTENT)
+    assert fetch(str(source / "a.pkl"), tmp_path / "d" / "a", SHA256).read_bytes() == CONTENT
+    assert (fetch(f"file://{source}", tmp_path / "d" / "b") / "a.pkl").is_file()
+
+
+def test_bad_local_sources(tmp_path):
+    with pytest.raises(UserError, match=r"source /nowhere/a\.pkl does not exist; wanted a local file"):
+        fetch("/nowhere/a.pkl", tmp_path / "a")
+    (tmp_path / "b").write_bytes(b"other")
+    with pytest.raises(UserError, match=rf"b has sha256 \w+; wanted {SHA256}"):
+        fetch(str(tmp_path / "b"), tmp_path / "a", SHA256)
+    assert not (tmp_path / "a").exists()
+
+
+def test_what_is_remote():
+    assert all(map(is_remote, ("doi:10.5281/zenodo.1/a", "https://doi.org/10.5281/zenodo.1/a", "http://x/y")))
+    assert not any(map(is_remote, ("data/a.pkl", "/data/a.pkl", "file:///data/a.pkl")))

@@ -72,14 +72,10 @@ def molecule_charges(mol: Chem.Mol, name: str, settings: SimulationSettings, see
         log.warning("%s: %s failed (%s); falling back on %s", name, settings.charges, failure.reason, method)
         charges = _compute(method, mol, name, seed, settings.charges_timeout_seconds)
     content = {
-        "key": key,
-        "method": method,
-        "requested": settings.charges,
-        "fallback_reason": fallback_reason,
-        "formal_charge": Chem.GetFormalCharge(mol),
-        "seconds": round(time.monotonic() - started, 2),
+        "key": key, "method": method, "requested": settings.charges, "fallback_reason": fallback_reason,
+        "formal_charge": Chem.GetFormalCharge(mol), "seconds": round(time.monotonic() - started, 2),
         "charges": [round(float(q), 10) for q in charges],
-    }
+    }  # fmt: skip
     with atomic(path) as partial:
         partial.write_text(json.dumps(content, indent=1))
     return np.array(content["charges"])

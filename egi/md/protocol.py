@@ -198,7 +198,8 @@ def _open_work(replica: Replica) -> _Progress:
                      progress.committed(), len(replica.segments))  # fmt: skip
             return progress
     if replica.work.exists():
-        log.info("%s replica %d: system, protocol or segments changed; starting afresh", replica.molecule, replica.index)
+        log.info("%s replica %d: system, protocol or segments changed; starting afresh",
+                 replica.molecule, replica.index)  # fmt: skip
         shutil.rmtree(replica.work)
     replica.work.mkdir(parents=True)
     progress = _Progress(replica, seconds={"equilibration": 0.0, "production": 0.0})
@@ -249,9 +250,7 @@ def _equilibrate(progress: _Progress, engine: Engine) -> None:
         context.setPeriodicBoxVectors(*(box * NM_PER_ANGSTROM))
     context.setPositions(positions * NM_PER_ANGSTROM)
     openmm.LocalEnergyMinimizer.minimize(context, MINIMISE_TOLERANCE, MINIMISE_ITERATIONS)
-    context.setVelocitiesToTemperature(
-        settings.temperature_kelvin, replica.seed_of("velocities", progress.restarts)
-    )
+    context.setVelocitiesToTemperature(settings.temperature_kelvin, replica.seed_of("velocities", progress.restarts))
     integrator = context.getIntegrator()
     integrator.step(whole_multiple(settings.warmup_ps, settings.warmup_timestep_ps, "warmup", "warmup_timestep"))
     integrator.setStepSize(float(settings.timestep_ps))

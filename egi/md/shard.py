@@ -250,6 +250,7 @@ class _Inline(Executor):
     """Runs a task at once in this process."""
 
     def submit(self, function, /, *args, **kwargs) -> Future:
+        """A future that is already done."""
         future: Future = Future()
         future.set_result(function(*args, **kwargs))
         return future

@@ -159,7 +159,9 @@ def read_manifests(paths: list[Path]) -> list[dict[str, Any]]:
                     raise UserError(f"{path}: replica {row['replica']} of {row['molecule']} stands in two manifests")
                 seen.add((row["molecule"], row["replica"]))
                 if row["split"] not in SPLITS:
-                    raise UserError(f"{path}: {row['molecule']} has split {row['split']!r}; allowed: {', '.join(SPLITS)}")
+                    raise UserError(
+                        f"{path}: {row['molecule']} has split {row['split']!r}; allowed: {', '.join(SPLITS)}"
+                    )
                 rows.append(row)
     return rows
 

@@ -44,14 +44,14 @@ def _interchange_energy(molecule, charges, positions_angstrom) -> float:
 
 
 def _energy(system: openmm.System, positions_angstrom: np.ndarray) -> float:
-    context = openmm.Context(
-        system, openmm.VerletIntegrator(0.001), openmm.Platform.getPlatformByName("Reference")
-    )
+    context = openmm.Context(system, openmm.VerletIntegrator(0.001), openmm.Platform.getPlatformByName("Reference"))
     context.setPositions(positions_angstrom / 10)
     return context.getState(energy=True).getPotentialEnergy().value_in_unit(unit.kilojoule_per_mole)
 
 
-@pytest.mark.parametrize("smiles", ["CCO", "C[C@H](O)C(=O)[O-]", "CC[NH2+]C", "c1ccncc1C(=O)NC", "CS(=O)(=O)N(C)C", "FC(F)(F)C#N"])
+@pytest.mark.parametrize(
+    "smiles", ["CCO", "C[C@H](O)C(=O)[O-]", "CC[NH2+]C", "c1ccncc1C(=O)NC", "CS(=O)(=O)N(C)C", "FC(F)(F)C#N"]
+)
 def test_vacuum_energy_equals_interchange(md, smiles):
     job = md.job(smiles)
     molecule = openff_molecule(with_conformer(job.mol, job.starts[0]))
@@ -64,7 +64,7 @@ def test_vacuum_energy_equals_interchange(md, smiles):
 
 def test_boron_is_rejected_before_charges_are_computed(md, tmp_path, monkeypatch):
     monkeypatch.setattr(systems, "molecule_charges", None)
-    with pytest.raises(Rejected, match="parameters: openff-2.2.1 has no parameters for B"):
+    with pytest.raises(Rejected, match=r"parameters: openff-2.2.1 has no parameters for B"):
         systems.build(md.job("CCB(O)O"), md.settings(), 1, tmp_path)
 
 
@@ -124,7 +124,9 @@ def test_replicas_share_one_solvated_system(md, tmp_path, box):
 
 def _charges(system: openmm.System) -> list[float]:
     force = next(f for f in system.getForces() if isinstance(f, openmm.NonbondedForce))
-    return [force.getParticleParameters(i)[0].value_in_unit(unit.elementary_charge) for i in range(force.getNumParticles())]
+    return [
+        force.getParticleParameters(i)[0].value_in_unit(unit.elementary_charge) for i in range(force.getNumParticles())
+    ]
 
 
 @pytest.mark.parametrize("box", ["cube", "dodecahedron"])
@@ -134,7 +136,9 @@ def test_box_follows_openmms_padding_rule(md, box):
     job = md.job("CCCCCC")
     vectors, details = systems.box_vectors([job.starts[0]], settings)
     molecule = openff_molecule(with_conformer(job.mol, job.starts[0]))
-    force_field, topology = systems.parametrised(molecule, np.linspace(-0.1, 0.1, job.mol.GetNumAtoms()), "openff-2.2.1")
+    force_field, topology = systems.parametrised(
+        molecule, np.linspace(-0.1, 0.1, job.mol.GetNumAtoms()), "openff-2.2.1"
+    )
     model = app.Modeller(topology, job.starts[0] / 10 * unit.nanometer)
     model.addSolvent(force_field, padding=0.5 * unit.nanometer, boxShape=box)
     expected = np.array(model.topology.getPeriodicBoxVectors().value_in_unit(unit.angstrom))

@@ -58,7 +58,7 @@ def _fake_program(folder, text: str, monkeypatch) -> None:
 def test_failures_are_retried_with_new_conformers_then_rejected(md, tmp_path, monkeypatch):
     _fake_program(tmp_path, f"cksum in.sdf >> {tmp_path}/seen; echo 'No convergence in SCF after 1000 steps'; exit 1",
                   monkeypatch)  # fmt: skip
-    with pytest.raises(Rejected, match="charges: AM1-BCC failed 3 times, last: No convergence in SCF"):
+    with pytest.raises(Rejected, match=r"charges: AM1-BCC failed 3 times, last: No convergence in SCF"):
         charges.molecule_charges(md.job("CCCO").mol, "mol", md.settings(charges="am1bcc"), 1, tmp_path / "c.json")
     assert len(set((tmp_path / "seen").read_text().splitlines())) == 3
     assert not (tmp_path / "c.json").exists()
@@ -97,12 +97,12 @@ def _process_state(pid: int) -> str:
 
 def test_missing_antechamber_says_what_to_do(md, tmp_path, monkeypatch):
     monkeypatch.setattr(charges, "tool_path", lambda: str(tmp_path))
-    with pytest.raises(Rejected, match="antechamber is not installed; install AmberTools, or set charges: nagl"):
+    with pytest.raises(Rejected, match=r"antechamber is not installed; install AmberTools, or set charges: nagl"):
         charges.molecule_charges(md.job("CO").mol, "mol", md.settings(charges="am1bcc"), 1, tmp_path / "c.json")
 
 
 def test_a_sum_beyond_rounding_is_rejected():
-    with pytest.raises(Rejected, match="charges sum to 0.2000 e; the formal charge is 0"):
+    with pytest.raises(Rejected, match=r"charges sum to 0.2000 e; the formal charge is 0"):
         charges.conserve(np.array([0.1, 0.1]), 0)
     assert Chem.GetFormalCharge(Chem.MolFromSmiles("[NH4+]")) == 1
     np.testing.assert_allclose(charges.conserve(np.array([0.5, 0.499]), 1).sum(), 1, atol=1e-12)

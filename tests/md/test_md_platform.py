@@ -10,7 +10,7 @@ from egi.md import platform
 def test_missing_platform_is_an_error_that_names_the_others():
     if "CUDA" in platform.available():
         pytest.skip("this machine has CUDA")
-    with pytest.raises(UserError, match="platform = CUDA cannot be used: .*pip install.*available: .*Reference"):
+    with pytest.raises(UserError, match=r"platform = CUDA cannot be used: .*pip install.*available: .*Reference"):
         platform.choose("CUDA", "explicit")
 
 
@@ -19,7 +19,7 @@ def test_a_platform_that_fails_is_an_error_with_its_reason(monkeypatch):
         raise openmm.OpenMMException("Error loading CUDA module: CUDA_ERROR_UNSUPPORTED_PTX_VERSION (222)")
 
     monkeypatch.setattr(platform.openmm, "Context", broken)
-    with pytest.raises(UserError, match="platform = CPU cannot be used: .*UNSUPPORTED_PTX_VERSION"):
+    with pytest.raises(UserError, match=r"platform = CPU cannot be used: .*UNSUPPORTED_PTX_VERSION"):
         platform.choose("CPU", "explicit")
 
 

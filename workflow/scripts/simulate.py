@@ -29,7 +29,7 @@ def main(argv: list[str] | None = None) -> None:
     rows = Shard(jobs, dataset.simulation, settings.seed, args.output.parent, settings.threads).run()
     write_manifest(rows, args.output, dataset.simulation.max_failed_fraction)
     usable = sum(row["status"] == "ok" for row in rows)
-    log.info("%d replicas of %d molecules simulated, %d rejected: %s", usable, len(jobs), len(rows) - usable, args.output)
+    log.info("%d replicas of %d molecules, %d rejected: %s", usable, len(jobs), len(rows) - usable, args.output)
 
 
 if __name__ == "__main__":

@@ -49,27 +49,27 @@ def attempted(fit: Callable[[], object]) -> Attempted:
 def distribution_scores(reference: Observed, generated: Observed, tica: Attempted) -> list[Score]:
     """Jensen-Shannon and Wasserstein distances of bonds, angles, torsions and TICA components (FACTS 15)."""
 
-    def internal(kind: str) -> list[Score]:
+    def _internal(kind: str) -> list[Score]:
         made = compare(getattr(reference, kind), getattr(generated, kind), kind)
         return [mean_score(f"jsd_{kind}", made.distance, generated.note, wasserstein=float(made.wasserstein.mean()),
                            out_of_range=float(made.out_of_range.mean()),
                            reference_out_of_range=float(made.reference_out_of_range.mean()))]  # fmt: skip
 
-    def slow(metric: str, dimensions: int) -> list[Score]:
+    def _slow(metric: str, dimensions: int) -> list[Score]:
         model: Tica = tica.get()
         both = [model.project(o.torsion, dimensions) for o in (reference, generated)]
         return [mean_score(metric, shared_range_distance(*both), generated.note)]
 
-    scores = [score for kind in LIMITS for score in attempt((f"jsd_{kind}",), lambda kind=kind: internal(kind))]
+    scores = [score for kind in LIMITS for score in attempt((f"jsd_{kind}",), lambda kind=kind: _internal(kind))]
     for metric, dimensions in (("jsd_tica_0", 1), ("jsd_tica_0_1", 2)):
-        scores += attempt((metric,), lambda m=metric, d=dimensions: slow(m, d))
+        scores += attempt((metric,), lambda m=metric, d=dimensions: _slow(m, d))
     return scores
 
 
 def dynamics_scores(reference: Observed, generated: Observed, interval_ps: float) -> list[Score]:
     """Decorrelation times and frame-to-frame coherence of torsions."""
 
-    def decorrelation() -> list[Score]:
+    def _decorrelation() -> list[Score]:
         wanted = dynamics.times_of(reference.complete(), interval_ps)
         times = dynamics.times_of(generated.complete(), interval_ps)
         known = times[~np.isnan(times)]
@@ -85,25 +85,25 @@ def dynamics_scores(reference: Observed, generated: Observed, interval_ps: float
             mean_score("decorrelated_share", np.isfinite(known), note),
         ]
 
-    def smoothness() -> list[Score]:
+    def _smoothness() -> list[Score]:
         own, wanted = dynamics.coherence(generated.complete()), dynamics.coherence(reference.complete())
         note = generated.note
         return [mean_score("coherence", own, note), mean_score("coherence_difference", own - wanted, note)]
 
-    return attempt(DYNAMICS_METRICS[:3], decorrelation) + attempt(DYNAMICS_METRICS[3:], smoothness)
+    return attempt(DYNAMICS_METRICS[:3], _decorrelation) + attempt(DYNAMICS_METRICS[3:], _smoothness)
 
 
 def occupancy_scores(reference: Observed, generated: Observed, model: Attempted, interval_ps: float) -> list[Score]:
     """Metastate occupancies, slowest timescale and first passage times against the reference (FACTS 16)."""
 
-    def populations() -> list[Score]:
+    def _populations() -> list[Score]:
         states: msm.MetastateModel = model.get()
         both = [msm.occupancy([states.assign(o.torsion)], states.metastates) for o in (reference, generated)]
         return [mean_score("jsd_occupancy", jensen_shannon(*both), _notes(generated, states),
                            metastates=states.metastates, microstates=len(states.centres),
                            visited=int((both[1] > 0).sum()))]  # fmt: skip
 
-    def kinetics() -> list[Score]:
+    def _kinetics() -> list[Score]:
         states: msm.MetastateModel = model.get()
         if states.metastates < 2:
             raise Unscorable("no_flux", "the reference has a single metastate")
@@ -117,7 +117,7 @@ def occupancy_scores(reference: Observed, generated: Observed, model: Attempted,
         note = _notes(generated, states)
         return [mean_score("slowest_timescale_ps", times, note), mean_score("mfpt_error", error, note)]
 
-    return attempt(OCCUPANCY_METRICS[:1], populations) + attempt(OCCUPANCY_METRICS[1:], kinetics)
+    return attempt(OCCUPANCY_METRICS[:1], _populations) + attempt(OCCUPANCY_METRICS[1:], _kinetics)
 
 
 def _notes(generated: Observed, model: msm.MetastateModel) -> str:

@@ -75,12 +75,12 @@ def _scores(record, reference: Ensemble, source, settings: EvaluationSettings) -
     coordinates = internal_coordinates(record)
     unused = Attempted(None, Unscorable("too_few_frames", "conformers have no order in time"))
 
-    def rmsd(ensemble: Ensemble) -> list[Score]:
+    def _rmsd(ensemble: Ensemble) -> list[Score]:
         generated = np.concatenate(ensemble.trajectories)
         scores = conformer_scores(record, generated, reference.trajectories[0], settings.coverage_threshold_angstrom)
         return [replace(s, reason="; ".join(filter(None, [ensemble.note, s.reason]))) for s in scores]
 
-    def distributions(ensemble: Ensemble) -> list[Score]:
+    def _distributions(ensemble: Ensemble) -> list[Score]:
         both = (observe(e, coordinates) for e in (reference, ensemble))
         return [s for s in distribution_scores(*both, unused) if s.metric in METRICS]
 
@@ -88,4 +88,4 @@ def _scores(record, reference: Ensemble, source, settings: EvaluationSettings) -
         ensemble = source()
     except Unscorable as error:
         return [Score(metric, status=error.status, reason=error.reason) for metric in METRICS]
-    return attempt(RMSD_METRICS, partial(rmsd, ensemble)) + attempt(METRICS[4:], partial(distributions, ensemble))
+    return attempt(RMSD_METRICS, partial(_rmsd, ensemble)) + attempt(METRICS[4:], partial(_distributions, ensemble))

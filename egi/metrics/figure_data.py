@@ -73,20 +73,20 @@ def _arrays(seen: Observed, tica, states, interval_ps: float) -> Arrays:
             made.datasets["torsions"] = counts
     some = np.unique(np.linspace(0, len(seen.torsion) - 1, min(MOST_FRAMES, len(seen.torsion))).astype(int))
 
-    def in_metastates():
+    def _in_metastates():
         model: msm.MetastateModel = states.get()
         every = model.assign(seen.torsion)
         return {"metastate": every[some], "occupancy": msm.occupancy([every], model.metastates)}
 
-    def trajectories():
+    def _trajectories():
         whole = seen.complete()[:MOST_PATHS]
         return {"paths": np.stack([tica.get().project(s, 2) for s in whole if len(s) == len(whole[0])])}
 
     steps = {
         "autocorrelation": lambda: {"autocorrelation": dynamics.mean_autocorrelation(seen.complete(), interval_ps)},
         "tica": lambda: {"tica": tica.get().project(seen.torsion[some], 2)},
-        "metastate": in_metastates,
-        "paths": trajectories,
+        "metastate": _in_metastates,
+        "paths": _trajectories,
     }
     for name, step in steps.items():
         try:

@@ -42,8 +42,8 @@ def test_number_of_symmetries(smiles, count):
 
 
 def test_permuted_rotated_tert_butyl_is_the_same_conformer_and_its_mirror_image_is_not():
-    record, mol, positions = ensemble("CC(C)(C)C[C@H](O)F", 1)
-    bare, heavy = heavy_molecule(record.mol, record.modelled)
+    record, _mol, positions = ensemble("CC(C)(C)C[C@H](O)F", 1)
+    bare, _heavy = heavy_molecule(record.mol, record.modelled)
     mappings = symmetries(bare)
     moved = positions[:, mappings[3]] @ Rotation.random(random_state=1).as_matrix() + 5
     assert best_rmsd(moved, positions, mappings)[0, 0] == pytest.approx(0, abs=1e-3)

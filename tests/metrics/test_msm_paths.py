@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import product
+from itertools import pairwise, product
 
 import numpy as np
 import pytest
@@ -139,7 +139,7 @@ def test_path_likelihoods_by_enumeration():
     every = np.array([(start, *middle, end) for middle in product(range(3), repeat=steps - 1)])
     likelihood = paths.path_probabilities(every, CHAIN, start, end)
     assert likelihood.sum() == pytest.approx(1)
-    by_hand = {tuple(p): np.prod([CHAIN[a, b] for a, b in zip(p, p[1:], strict=False)]) for p in every.tolist()}
+    by_hand = {tuple(p): np.prod([CHAIN[a, b] for a, b in pairwise(p)]) for p in every.tolist()}
     total = sum(by_hand.values())
     np.testing.assert_allclose(likelihood, [by_hand[tuple(p)] / total for p in every.tolist()])
     occupancy = sum(w * np.bincount(p, minlength=3) for w, p in zip(likelihood, every, strict=True)) / (steps + 1)

@@ -68,13 +68,18 @@ def _write_inputs(folder: Path, rng: np.random.Generator) -> None:
             writer.add(record, {"samples": np.swapaxes(drawn, 0, 1)[:, :, None]})
 
 
+def _wrapped(angles: np.ndarray) -> np.ndarray:
+    return np.angle(np.exp(1j * angles))
+
+
 def _arrays(method: str, paths: bool, rng: np.random.Generator) -> figure_data.Arrays:
     """Invented arrays of the right shapes; `ar_egnn` has none that need whole trajectories."""
     spread = NOISE.get(method, 0.02)
     values = {
-        "bond_length": 1.5 + spread * rng.normal(size=(900, 4)), "bond_angle": 1.95 + spread * rng.normal(size=(900, 3)),
-        "torsion": np.angle(np.exp(1j * (rng.choice([1.05, np.pi, -1.05], (900, 2)) + 3 * spread * rng.normal(size=(900, 2))))),
-    }  # fmt: skip
+        "bond_length": 1.5 + spread * rng.normal(size=(900, 4)),
+        "bond_angle": 1.95 + spread * rng.normal(size=(900, 3)),
+        "torsion": _wrapped(rng.choice([1.05, np.pi, -1.05], (900, 2)) + 3 * spread * rng.normal(size=(900, 2))),
+    }
     made = {kind: histograms(values[kind], LIMITS[kind])[:, 1:-1].sum(0) for kind in LIMITS}
     if method == "ar_egnn":
         return figure_data.Arrays(made, {"tica": "no_finite_frames: no trajectory without NaN or infinity"})
@@ -98,22 +103,25 @@ def _write_evaluation(folder: Path, rng: np.random.Generator) -> None:
 
 def _write_tables(folder: Path, rng: np.random.Generator) -> None:
     def table(stem: str, rows: list[str], metrics: tuple[str, ...], top: float) -> None:
+        scored = {"refined": False, "values": 4, "status": "ok", "reason": ""}
         long = [
-            {"method": m, "refined": False, "molecule": name, "metric": metric, "value": top * rng.random(), "values": 4,
-             "status": "ok", "reason": ""}
-            for m in rows for name in MOLECULES for metric in metrics
-        ]  # fmt: skip
+            {"method": method, "molecule": molecule, "metric": metric, "value": top * rng.random(), **scored}
+            for method in rows
+            for molecule in MOLECULES
+            for metric in metrics
+        ]
         pd.DataFrame(long).to_csv(folder / f"{stem}_per_molecule.csv", index=False)
         wide = []
         for m in rows:
             row: dict[str, object] = {"method": m, "refined": False}
             for metric in metrics:
                 values = np.array([r["value"] for r in long if (r["method"], r["metric"]) == (m, metric)])
-                row |= {f"{metric}_mean": values.mean(), f"{metric}_median": np.median(values), f"{metric}_molecules": 2,
-                        f"{metric}_values": 8, f"{metric}_left_out": 0, f"{metric}_mean_low": values.min(),
-                        f"{metric}_mean_high": values.max(), f"{metric}_median_low": values.min(),
-                        f"{metric}_median_high": values.max(), f"{metric}_values_mean": values.mean(),
-                        f"{metric}_values_median": values.mean()}  # fmt: skip
+                counts = {"molecules": 2, "values": 8, "left_out": 0}
+                middle = {f"{part}mean": values.mean() for part in ("", "values_")}
+                middle |= {f"{part}median": np.median(values) for part in ("", "values_")}
+                ends = {f"{part}_low": values.min() for part in ("mean", "median")}
+                ends |= {f"{part}_high": values.max() for part in ("mean", "median")}
+                row |= {f"{metric}_{part}": value for part, value in (middle | counts | ends).items()}
             wide.append(row | {"reason": ""})
         wide[-1] |= {f"{metrics[0]}_mean": None, "reason": f"{metrics[0]}: 2 of 2 molecules <b>no_finite_frames</b>"}
         pd.DataFrame(wide).to_csv(folder / f"{stem}.csv", index=False)
@@ -122,9 +130,9 @@ def _write_tables(folder: Path, rng: np.random.Generator) -> None:
     jsd = ("jsd_bond_length", "jsd_bond_angle", "jsd_torsion", "jsd_tica_0", "jsd_tica_0_1")
     table("unconditional_jsd", rows, jsd, 0.8)
     table("unconditional_decorrelation", rows, ("jsd_decorrelation", "coherence"), 0.8)
-    table("conformer_covmat", ["basices", "etkdg"], ("cov_r", "mat_r", "cov_p", "mat_p"), 1.0)
+    table("conformer_covmat", ["basices", "etkdg"], ("cov_r", "mat_r", "cov_p", "mat_p"), 90.0)
     paths = ("jsd_path_occupancy", "path_probability", "valid_path_rate", "valid_path_probability")
-    table("interpolation_paths", ["egi", *(f"md_oracle_{p}" for p in (10, 50, 100))], paths, 1.0)
+    table("interpolation_paths", ["egi", "md_oracle", "md_oracle_10", "md_oracle_55"], paths, 1.0)
 
 
 def _write_records(folder: Path, rng: np.random.Generator) -> None:
@@ -139,14 +147,16 @@ def _write_records(folder: Path, rng: np.random.Generator) -> None:
         {"id": list(MOLECULES), "smiles": list(MOLECULES.values()), "split": ["test", "test"], "reason": ["", ""]}
     ).to_csv(folder / "molecules.csv", index=False)
     (folder / "md").mkdir(exist_ok=True)
-    pd.DataFrame(
-        {"molecule": ["mol_0", "mol_1", "mol_2"], "split": "test", "replica": 0, "status": ["ok", "ok", "rejected"],
-         "stage": ["", "", "charges"], "reason": ["", "", "sqm stopped after 60 s"], "frames": [60, 60, ""],
-         "interval_ps": [5.2, 5.2, ""], "platform": "CPU", "ns_per_day": [21.5, 22.0, ""], "temperature_kelvin": [300.4, 299.1, ""]}
-    ).to_csv(folder / "md" / "shard_0.csv", index=False)  # fmt: skip
-    pd.DataFrame(
-        {"molecule": ["mol_9"] * 3, "smiles": "[O-]C", "conformer": [0, 1, 2], "stage": "read", "filter": "charged", "detail": ""}
-    ).to_csv(folder / "conformers" / "rejects.csv", index=False)
+    (folder / "md" / "shard_0.csv").write_text(
+        "molecule,split,replica,status,stage,reason,frames,interval_ps,platform,ns_per_day,temperature_kelvin\n"
+        "mol_0,test,0,ok,,,60,5.2,CPU,21.5,300.4\n"
+        "mol_1,test,0,ok,,,60,5.2,CPU,22.0,299.1\n"
+        "mol_2,test,0,rejected,charges,sqm stopped after 60 s,,,,,\n"
+    )
+    (folder / "conformers" / "rejects.csv").write_text(
+        "molecule,smiles,conformer,stage,filter,detail\n"
+        + "".join(f"mol_9,[O-]C,{k},read,charged,\n" for k in range(3))
+    )
     (folder / "benchmarks").mkdir(exist_ok=True)
     (folder / "benchmarks" / "pretrain.tsv").write_text("s\th:m:s\tmax_rss\n12.5\t0:00:12\t350.0\n")
 

@@ -56,7 +56,10 @@ def covmat(per_molecule: pd.DataFrame) -> Figure:
     return figure
 
 
-def read_conformers(reference: Path, samples: Path, molecules: int) -> list[tuple[MoleculeRecord, np.ndarray, np.ndarray]]:
+Conformers = tuple[MoleculeRecord, np.ndarray, np.ndarray]
+
+
+def read_conformers(reference: Path, samples: Path, molecules: int) -> list[Conformers]:
     """First sampled molecules: molecule, reference and drawn conformers (conformers, n, 3) of the modelled atoms, Å."""
     with Reader(samples, "egi-samples") as drawn, Reader(reference, "egi-conformers") as known:
         chosen = [molecule for molecule in drawn.ids if molecule in known.ids][:molecules]
@@ -68,8 +71,8 @@ def read_conformers(reference: Path, samples: Path, molecules: int) -> list[tupl
     return found
 
 
-def histograms_of(conformers: list[tuple[MoleculeRecord, np.ndarray, np.ndarray]]) -> dict:
-    """What `egi.figures.distributions.distributions` draws: counts of reference and drawn conformers (paper figure 7)."""
+def histograms_of(conformers: list[Conformers]) -> dict:
+    """What `distributions` draws (paper figure 7): counts of reference and drawn conformers."""
     return {
         record.id: {REFERENCE: _counts(record, reference), "basices": _counts(record, drawn)}
         for record, reference, drawn in conformers

@@ -89,13 +89,15 @@ def distributions(molecules: dict[str, dict[str, dict[str, np.ndarray]]], edges:
     return figure
 
 
-def histograms_of(evaluation: Evaluation, molecules: int = 5) -> dict[str, dict[str, dict[str, np.ndarray]]]:
-    """What `distributions` draws, for an evaluation file's first molecules."""
+def histograms_of(
+    evaluation: Evaluation, methods: list[str], molecules: int
+) -> dict[str, dict[str, dict[str, np.ndarray]]]:
+    """What `distributions` draws, for an evaluation file's first molecules and some methods, raw and refined."""
     return {
         molecule: {
             method: {quantity: evaluation.array(molecule, method, quantity) for quantity in HISTOGRAMS}
             for method in evaluation.methods(molecule)
-            if not method.startswith(("md_oracle_", "shuffled_md"))
+            if method.removesuffix("_refined") in (REFERENCE, *methods)
         }
         for molecule in evaluation.having("bond_length", limit=molecules)
     }
@@ -136,7 +138,9 @@ def jsd_bars(per_molecule: pd.DataFrame, metrics: tuple[str, ...]) -> Figure:
 
 def _bar(ax: Axes, place: int, values: np.ndarray, method: str) -> None:
     hatch = "///" if method.endswith("_refined") else None
-    ax.barh(place, values.mean(), 0.62, color=colour_of(method), alpha=0.85, hatch=hatch, edgecolor="white", linewidth=0)
+    ax.barh(
+        place, values.mean(), 0.62, color=colour_of(method), alpha=0.85, hatch=hatch, edgecolor="white", linewidth=0
+    )
     median = np.median(values)
     ax.plot([median, median], [place - 0.31, place + 0.31], color="white", linewidth=1.4)
     spread = np.linspace(-0.2, 0.2, values.size) if values.size > 1 else np.zeros(1)
@@ -149,4 +153,3 @@ def with_refined(rows: pd.DataFrame) -> pd.Series:
         return rows["method"]
     refined = rows["refined"].astype(str).str.lower().isin({"true", "1"})
     return rows["method"].where(~refined, rows["method"] + "_refined")
-

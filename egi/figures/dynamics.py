@@ -7,7 +7,17 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from egi.figures.evaluation import Evaluation
-from egi.figures.style import METASTATES, ORACLE, REFERENCE, blank, colour_of, name_of, new_figure, nothing
+from egi.figures.style import (
+    METASTATES,
+    ORACLE,
+    REFERENCE,
+    blank,
+    colour_of,
+    legend_below,
+    name_of,
+    new_figure,
+    nothing,
+)
 
 
 def occupancy(ax: Axes, reference: np.ndarray, other: np.ndarray, method: str) -> None:
@@ -43,6 +53,7 @@ def occupancies(evaluation: Evaluation, molecules: int = 3) -> Figure:
             occupancy(ax, reference, values, method)
             ax.set_title(name_of(method), color=colour_of(method))
             ax.set_ylabel(f"{molecule}\noccupancy" if ax is row[0] else "")
+    legend_below(figure, axes, columns=6)
     return figure
 
 

@@ -1,8 +1,6 @@
-"""Transition paths: on the reference surface, as key frames, and their statistics (paper figures 5, 6 of the appendix, 11, 12)."""
+"""Transition paths on the reference surface, their key frames and statistics (paper figures 5, 6 (A.2), 11, 12)."""
 
 from __future__ import annotations
-
-import re
 
 import numpy as np
 import pandas as pd
@@ -10,6 +8,7 @@ from matplotlib.figure import Figure
 from scipy.spatial import cKDTree
 
 from egi.data.storage import Reader
+from egi.figures.distributions import with_refined
 from egi.figures.evaluation import Evaluation
 from egi.figures.structures import keyframes
 from egi.figures.style import ORACLE, REFERENCE, blank, colour_of, legend_below, name_of, new_figure, nothing, ordered
@@ -60,15 +59,15 @@ def path_statistics(table: pd.DataFrame) -> Figure:
     Parameters
     ----------
     table : DataFrame
-        `interpolation_paths.csv`: a row a method; the oracle's rows are ``md_oracle`` and ``md_oracle_{length}``.
+        `interpolation_paths.csv`: a row a method; the oracle is ``md_oracle`` and, cut, ``md_oracle_{percent}``.
     """
     metrics = [metric for metric in STATISTICS if f"{metric}_mean" in table and table[f"{metric}_mean"].notna().any()]
     if not metrics:
         return nothing("No molecule has transition paths to compare.")
-    rows = pd.concat([table[~oracle_rows(table)], table[oracle_rows(table)]])
-    place = {method: index for index, method in enumerate(ordered(set(rows["method"])))}
-    generated = rows[~oracle_rows(rows)].sort_values("method", key=lambda m: m.map(place), kind="stable")
-    rows = pd.concat([generated, rows[oracle_rows(rows)]], ignore_index=True)
+    place = {method: index for index, method in enumerate(ordered(set(table["method"])))}
+    rows = table.sort_values("method", key=lambda names: names.map(place), kind="stable")
+    simulated = rows["method"].str.startswith(ORACLE)
+    rows = pd.concat([rows[~simulated], rows[simulated]], ignore_index=True)
     figure, axes = new_figure(1, len(metrics), (2.1, 0.9 + 0.27 * len(rows)), sharey=True)
     for ax, metric in zip(axes[0], metrics, strict=True):
         means = pd.to_numeric(rows[f"{metric}_mean"], errors="coerce").to_numpy(dtype=float)
@@ -83,24 +82,9 @@ def path_statistics(table: pd.DataFrame) -> Figure:
         ax.set_xlim(left=0)
         ax.set_title(STATISTICS[metric][0], fontsize=8.5)
         ax.set_xlabel(STATISTICS[metric][1])
-    axes[0, 0].set_yticks(range(len(rows)), [label_of(row) for _, row in rows.iterrows()])
+    axes[0, 0].set_yticks(range(len(rows)), [name_of(m) for m in with_refined(rows)])
     axes[0, 0].invert_yaxis()
     return figure
-
-
-def oracle_rows(table: pd.DataFrame) -> pd.Series:
-    """Which rows are simulations rather than generated."""
-    return table["method"].str.startswith(ORACLE)
-
-
-def label_of(row: pd.Series) -> str:
-    """A row's name, with the length where the oracle was cut."""
-    cut = re.fullmatch(rf"{ORACLE}_(\d+)", row["method"])
-    if cut:
-        return f"{name_of(ORACLE)}, {int(cut[1])}%"
-    if row["method"] == ORACLE and pd.notna(row.get("length_ps")):
-        return f"{name_of(ORACLE)}, {float(row['length_ps']):g} ps"
-    return name_of(row["method"])
 
 
 def key_frames(evaluation: Evaluation, samples: Reader, method: str, frames: int = 6) -> Figure:

@@ -7,6 +7,7 @@ each method keeps its colour and line style in every figure, the reference is al
 from __future__ import annotations
 
 import hashlib
+import re
 import textwrap
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -39,10 +40,23 @@ METHODS: dict[str, tuple[str, str, str]] = {
     "confgf": ("ConfGF", "#56B4E9", ":"),
     "geodiff_a": ("GeoDiff-A", "#0072B2", "--"),
 }
+#: the oracle cut to a percentage of its length
+_CUT_ORACLE = re.compile(r"md_oracle_(\d+)")
 _SPARE = ("#332288", "#999933", "#661100", "#44AA99")
 
 #: ten metastates, in order; light enough to lie under black and red markers
-METASTATES = ("#88CCEE", "#DDCC77", "#CC6677", "#117733", "#332288", "#AA4499", "#44AA99", "#999933", "#882255", "#BBBBBB")
+METASTATES = (
+    "#88CCEE",
+    "#DDCC77",
+    "#CC6677",
+    "#117733",
+    "#332288",
+    "#AA4499",
+    "#44AA99",
+    "#999933",
+    "#882255",
+    "#BBBBBB",
+)
 
 QUANTITIES = {
     "bond_length": ("Bond length", "Å"),
@@ -74,7 +88,9 @@ def _base(method: str) -> tuple[str, bool]:
 def name_of(method: str) -> str:
     """Name of a method as figures and tables show it; `egi_refined` is `EGInterpolator, refined`."""
     base, refined = _base(method)
+    cut = _CUT_ORACLE.fullmatch(base)
     name = METHODS[base][0] if base in METHODS else base.replace("_", " ")
+    name = f"MD oracle, {cut[1]}% of its length" if cut else name
     return f"{name}, refined" if refined else name
 
 
@@ -92,21 +108,30 @@ def line_of(method: str) -> dict[str, object]:
     """Line keywords of a method: colour, style, width, order (reference below, ours on top)."""
     base, refined = _base(method)
     style = (0, (1, 1)) if refined else METHODS.get(base, ("", "", "-"))[2]
-    return {"color": colour_of(method), "linestyle": style, "label": name_of(method), "zorder": 4 if base == "egi" else 3}
+    return {
+        "color": colour_of(method),
+        "linestyle": style,
+        "label": name_of(method),
+        "zorder": 4 if base == "egi" else 3,
+    }
 
 
 def ordered(methods: list[str] | set[str]) -> list[str]:
     """Methods in the order of legends: reference, oracle, ours, baselines, others; refined after raw."""
     known = list(METHODS)
 
-    def key(method: str) -> tuple[int, str, bool]:
+    def key(method: str) -> tuple[int, int, str, bool]:
         base, refined = _base(method)
-        return (known.index(base) if base in METHODS else len(known), base, refined)
+        cut = _CUT_ORACLE.fullmatch(base)
+        place = known.index(ORACLE if cut else base) if cut or base in METHODS else len(known)
+        return (place, int(cut[1]) if cut else 100, base, refined)
 
     return sorted(methods, key=key)
 
 
-def new_figure(rows: int, columns: int, panel: tuple[float, float] = (2.5, 2.0), **options) -> tuple[Figure, np.ndarray]:
+def new_figure(
+    rows: int, columns: int, panel: tuple[float, float] = (2.5, 2.0), **options
+) -> tuple[Figure, np.ndarray]:
     """A figure of `rows` x `columns` panels of the given size in inches; axes as a 2D array."""
     figure = Figure(figsize=(panel[0] * columns, panel[1] * rows), layout="constrained")
     return figure, figure.subplots(rows, columns, squeeze=False, **options)

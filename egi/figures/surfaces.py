@@ -60,10 +60,14 @@ def free_energy_lines(ax: Axes, points: np.ndarray, bounds: np.ndarray) -> None:
 
 
 def metastates(ax: Axes, points: np.ndarray, states: np.ndarray, bounds: np.ndarray) -> None:
-    """Points (frames, 2) coloured by metastate (frames,); state -1 (unassigned) in grey."""
+    """Points (frames, 2) coloured by metastate (frames,), each numbered at its median; unassigned (-1) in grey."""
     colours = ListedColormap(("#DDDDDD", *METASTATES))
     norm = BoundaryNorm(np.arange(-1.5, len(METASTATES)), colours.N)
     ax.scatter(points[:, 0], points[:, 1], c=states, cmap=colours, norm=norm, s=5, linewidths=0, rasterized=True)
+    for state in np.unique(states[states >= 0]):
+        ax.annotate(str(state + 1), np.median(points[states == state], axis=0), ha="center", va="center",
+                    fontsize=7.5, fontweight="bold", bbox={"boxstyle": "circle,pad=0.15", "fc": "white", "ec": "none",
+                                                            "alpha": 0.8})  # fmt: skip
     _axes(ax, bounds)
 
 
@@ -72,7 +76,9 @@ def path(ax: Axes, points: np.ndarray) -> None:
     ax.plot(points[:, 0], points[:, 1], color="white", linewidth=2.2, alpha=0.8)
     ax.plot(points[:, 0], points[:, 1], color="#222222", linewidth=0.9)
     for point, colour, marker, label in ((points[0], "#D40000", "o", "start"), (points[-1], "#FF9500", "s", "end")):
-        ax.plot(*point, marker, color=colour, markersize=8, markeredgecolor="white", label=label, linestyle="none", zorder=5)
+        ax.plot(
+            *point, marker, color=colour, markersize=8, markeredgecolor="white", label=label, linestyle="none", zorder=5
+        )
 
 
 def surfaces(evaluation: Evaluation, molecules: int = 2) -> Figure:

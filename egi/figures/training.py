@@ -84,9 +84,14 @@ def alpha_logits(logits: dict[str, dict[str, tuple[float, float]]]) -> Figure:
             ax.plot(places + (column - 0.5) * 0.22, pairs[:, column], marker, color=colour, markersize=5, label=label)
         reach = 1.15 * max(np.abs(pairs[np.isfinite(pairs)]).max(initial=0), 0.05)
         ax.set_ylim(-reach, reach)
-        ax.set_xticks(places, [layer.replace("block_", "").replace(".", " ") for layer in values], rotation=45, ha="right", rotation_mode="anchor")
+        ax.set_xticks(places, [_short(layer) for layer in values], rotation=45, ha="right", rotation_mode="anchor")
         ax.set_xlabel("Block and layer")
         ax.set_ylabel("Logit of α")
         ax.set_title(title)
     legend_below(figure, axes)
     return figure
+
+
+def _short(layer: str) -> str:
+    """`block_1.et_2` as `1 ET2`."""
+    return layer.replace("block_", "").replace(".", " ").replace("_", "").upper()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,12 @@ _TABLES = {
     "conformers": ("conformer_covmat",),
     "unconditional": ("unconditional_jsd", "unconditional_decorrelation", "unconditional_occupancy"),
     "forward": ("forward_jsd", "forward_decorrelation", "forward_occupancy"),
-    "interpolation": ("interpolation_paths", "interpolation_jsd", "interpolation_decorrelation", "interpolation_occupancy"),
+    "interpolation": (
+        "interpolation_paths",
+        "interpolation_jsd",
+        "interpolation_decorrelation",
+        "interpolation_occupancy",
+    ),
     "training": (),
 }
 DATASET_NAMES = {"qm9": "QM9", "drugs": "Drugs"}
@@ -58,7 +63,7 @@ class Report:
     assets: Path
     settings: Settings | None = None
     paper: Settings | None = None
-    limits: Limits = Limits()
+    limits: Limits = field(default_factory=Limits)
 
 
 def build(report: Report, output: str | Path) -> dict[str, int]:
@@ -124,12 +129,13 @@ def _figures(folder: Path, captions: dict[str, Any], section: str) -> list[dict[
     """Figures of a section as data addresses (each its own document, so that their ids cannot clash)."""
     found = []
     for name, caption in captions["figures"].items():
-        stems = [name.replace("{task}", section)] if "{task}" in name else [name] if caption["section"] == section else []
-        for stem in stems:
-            path = folder / f"{stem}.svg"
-            if path.is_file():
-                encoded = base64.b64encode(path.read_bytes()).decode()
-                found.append({**caption, "name": stem, "source": f"data:image/svg+xml;base64,{encoded}"})
+        if caption["section"] not in (section, "{task}"):
+            continue
+        stem = name.replace("{task}", section)
+        path = folder / f"{stem}.svg"
+        if path.is_file():
+            encoded = base64.b64encode(path.read_bytes()).decode()
+            found.append({**caption, "name": stem, "source": f"data:image/svg+xml;base64,{encoded}"})
     return found
 
 

@@ -1,4 +1,4 @@
-"""What a run did: counts, rejects with their reasons, MD quality, run times, and how its settings differ from the paper's."""
+"""What a run did: counts, rejects and why, MD quality, run times, and where its settings differ from the paper's."""
 
 from __future__ import annotations
 
@@ -10,13 +10,15 @@ import pandas as pd
 
 from egi.config import SPLITS, DatasetSettings
 
-_MANIFEST = ("molecule", "split", "replica", "status", "stage", "reason", "frames", "interval_ps", "charges", "platform",
-             "ns_per_day", "temperature_kelvin", "density_g_ml", "seed")  # fmt: skip
+_MANIFEST = (
+    "molecule", "split", "replica", "status", "stage", "reason", "frames", "interval_ps", "charges", "platform",
+    "ns_per_day", "temperature_kelvin", "density_g_ml", "seed",
+)  # fmt: skip
 _PROTOCOL = ("selection", "simulation", "subsample", "model", "diffusion", "pretraining", "conformer_sampling", "tasks",
              "evaluation")  # fmt: skip
 #: settings that change where or how fast a run goes, not what comes out
 _OPERATIONAL = ("platform", "shards", "concurrent_replicas", "workers", "devices", "checkpoint_every",
-                "charges_timeout", "segment", "validate_every", "max_failed_fraction", "batch_size_sampling")  # fmt: skip
+                "charges_timeout", "segment", "validate_every", "max_failed_fraction")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -121,7 +123,9 @@ def run_times(folder: Path) -> Listing:
             memory = pd.to_numeric(table.get("max_rss", pd.Series(dtype=float)), errors="coerce").max()
             rows.append((path.stem, float(table["s"].sum()), "" if memory != memory else f"{memory:.0f}"))
     rows.sort(key=lambda row: -row[1])
-    return Listing(["job", "seconds", "memory (MB)"], [[name, f"{s:.1f}", memory] for name, s, memory in rows], len(rows))
+    return Listing(
+        ["job", "seconds", "memory (MB)"], [[name, f"{s:.1f}", memory] for name, s, memory in rows], len(rows)
+    )
 
 
 def differences(settings: DatasetSettings, paper: DatasetSettings | None) -> list[tuple[str, str, str]]:

@@ -181,5 +181,5 @@ def _heading(metric: str) -> tuple[str, str]:
 def _title(stem: str) -> str:
     if stem in TITLES:
         return TITLES[stem]
-    task, _, kind = stem.partition("_")
-    return f"{TITLES.get(kind, kind.replace('_', ' ').capitalize())}"
+    kind = stem.partition("_")[2]
+    return TITLES.get(kind, kind.replace("_", " ").capitalize())

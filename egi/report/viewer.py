@@ -14,7 +14,7 @@ from rdkit import Chem
 from egi.config import TASKS
 from egi.data.storage import MoleculeRecord, Reader
 from egi.figures.structures import bond_orders_of, bonds_of, flattened, superposed
-from egi.figures.style import REFERENCE, colour_of, name_of, ordered
+from egi.figures.style import REFERENCE, name_of, ordered
 
 #: stored integers are hundredths of an Å
 SCALE = 100
@@ -42,10 +42,10 @@ def _redrawn(reader: Reader, molecule: str) -> Any:
     return group["redrawn"][...].sum() if "redrawn" in group else group.attrs.get("redrawn", 0)
 
 
-def scenes(folder: Path, limits: Limits = Limits()) -> list[dict[str, Any]]:
+def scenes(folder: Path, limits: Limits) -> list[dict[str, Any]]:
     """What the viewer can play for one dataset: a scene a task and molecule.
 
-    A scene has the molecule (elements, bonds) and trajectories (method, name, colour, frames, base64 of
+    A scene has the molecule (elements, bonds) and trajectories (method, name, frames, base64 of
     little-endian int16 [frames, n, 3] in hundredths of an Å), the reference first; frames are superposed
     on the trajectory's first one, frames that are not finite are left out.
     """
@@ -80,7 +80,8 @@ def _scene(dataset: str, task: str, molecule: str, reference: Reader, methods: d
                 drawn = _modelled(samples.array(molecule, "samples"), record)
                 if drawn is not None and len(drawn):
                     arrays[method] = drawn[0]
-    return {"dataset": dataset, "task": task, "molecule": molecule, "smiles": record.smiles, **_bonded(record), "arrays": arrays}
+    names = {"dataset": dataset, "task": task, "molecule": molecule, "smiles": record.smiles}
+    return {**names, **_bonded(record), "arrays": arrays}
 
 
 def _reference(reference: Reader, molecule: str) -> np.ndarray:
@@ -117,4 +118,4 @@ def _played(arrays: dict[str, np.ndarray], frames: int) -> Iterator[dict[str, An
             target = flattened(positions[0]) if target is None else target
             positions = superposed(positions, superposed(positions[0], target))
         packed = base64.b64encode(np.round(positions * SCALE).astype("<i2").tobytes()).decode()
-        yield {"method": method, "name": name_of(method), "colour": colour_of(method), "frames": len(positions), "data": packed}
+        yield {"method": method, "name": name_of(method), "frames": len(positions), "data": packed}

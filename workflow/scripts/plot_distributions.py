@@ -22,6 +22,8 @@ def main(argv: list[str] | None = None) -> None:
     flags.add_argument("--evaluation", type=Path, required=True, help="evaluation/TASK.h5")
     flags.add_argument("--table", type=Path, required=True, help="TASK_jsd_per_molecule.csv")
     flags.add_argument("--decorrelation", type=Path, help="TASK_decorrelation_per_molecule.csv, for one more panel")
+    flags.add_argument("--methods", nargs="+", default=["md_oracle", "egi", "egi_naive", "geotdm"], metavar="NAME",
+                       help="methods whose distributions are drawn beside the reference's")  # fmt: skip
     flags.add_argument("--molecules", type=int, default=5, help="columns of the distributions")
     flags.add_argument("--distributions", type=Path, required=True, help="SVG to write")
     flags.add_argument("--jsd", type=Path, required=True, help="SVG to write")
@@ -29,7 +31,7 @@ def main(argv: list[str] | None = None) -> None:
 
     scores = pd.concat([pd.read_csv(path) for path in (args.table, args.decorrelation) if path])
     with look(), Evaluation(args.evaluation) as evaluation:
-        shown = histograms_of(evaluation, args.molecules)
+        shown = histograms_of(evaluation, args.methods, args.molecules)
         save(distributions(shown, evaluation.edges), args.distributions)
         save(jsd_bars(scores, PANELS), args.jsd)
     log.info("distributions of %d molecules: %s; JSD of %d methods: %s",

@@ -1,4 +1,4 @@
-"""Draw generated transition paths, their key frames and statistics (paper figures 5B-D, 6 of the appendix, 11, 12)."""
+"""Draw generated transition paths, their key frames and statistics (paper figures 5B-D, 6 (A.2), 11, 12)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ log = logging.getLogger("egi")
 
 
 def main(argv: list[str] | None = None) -> None:
-    """An evaluation file, the table of path statistics and one method's samples in, three figures (SVG, PNG beside) out."""
+    """An evaluation file, path statistics and one method's samples in, three figures (SVG, PNG beside) out."""
     flags = parser(__doc__)
     flags.add_argument("--evaluation", type=Path, required=True, help="evaluation/interpolation.h5")
     flags.add_argument("--table", type=Path, required=True, help="interpolation_paths.csv")

@@ -36,7 +36,9 @@ def main(argv: list[str] | None = None) -> None:
     with look():
         save(training_curves(curves), args.training)
         save(alpha_logits(logits), args.alphas)
-    log.info("%d training curves: %s; weights of %d models: %s", len(args.curves), args.training, len(logits), args.alphas)
+    log.info(
+        "%d training curves: %s; weights of %d models: %s", len(args.curves), args.training, len(logits), args.alphas
+    )
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@
 Reference: 4 replicas x 5 phases x 960 frames; oracle 5 x 960; generated 5 x 960. The last line is one JSON object:
 ``distribution_seconds`` (bond, angle, torsion and TICA distances of one method, the reference measured and TICA fitted
 included; goal: under 2) and ``msm_seconds`` (metastates, occupancies, kinetics; goal: under 10), the speed-up by two
-processes over `--molecules` molecules, and the peak memory of the distribution metrics over growing numbers of molecules.
+processes over `--molecules` molecules, and the peak memory of the process that evaluated them alone.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ import os
 import resource
 import tempfile
 import time
-from decimal import Decimal
 from functools import partial
 from pathlib import Path
 
@@ -56,9 +55,10 @@ def write(folder: Path, molecules: int) -> tuple[Path, Path]:
     ids = list(rdDistGeom.EmbedMultipleConfs(mol, 40, randomSeed=1))
     positions = np.stack([mol.GetConformer(i).GetPositions() for i in ids])
     reference, samples = folder / "test.h5", folder / "egi.h5"
-    with create(reference, "egi-trajectories", {}, interval_ps=INTERVAL_PS) as md, create(
-        samples, "egi-samples", {}, interval_ps=INTERVAL_PS, refined=False
-    ) as drawn:
+    with (
+        create(reference, "egi-trajectories", {}, interval_ps=INTERVAL_PS) as md,
+        create(samples, "egi-samples", {}, interval_ps=INTERVAL_PS, refined=False) as drawn,
+    ):
         for k in range(molecules):
             rng, record = np.random.default_rng(k), record_of(Chem.Mol(mol), f"m{k}")
             conformers = positions[:, record.modelled]
@@ -81,15 +81,15 @@ def timed(function) -> float:
 
 def one_method(case: evaluation.Case, settings: EvaluationSettings) -> None:
     """Distribution metrics of one method from coordinates."""
-    reference = observe(case.reference, case.coordinates)
-    generated = observe(case.compared[-1], case.coordinates)
+    reference = observe(case.reference, case.measures)
+    generated = observe(case.compared[-1], case.measures)
     comparison.distribution_scores(reference, generated, case.tica(reference, settings))
 
 
 def metastates(case: evaluation.Case, settings: EvaluationSettings) -> None:
     """MSM of the reference and scores of one method."""
-    reference = observe(case.reference, case.coordinates)
-    generated = observe(case.compared[-1], case.coordinates)
+    reference = observe(case.reference, case.measures)
+    generated = observe(case.compared[-1], case.measures)
     states = case.metastates(reference, settings, 0)
     comparison.occupancy_scores(reference, generated, states, case.interval_ps)
 
@@ -99,7 +99,7 @@ def wall(inputs: evaluation.Inputs, workers: int) -> float:
     settings = inputs.settings.model_copy(update={"workers": workers})
     inputs = evaluation.Inputs(inputs.trajectories, inputs.samples, settings, inputs.seed)
     start = time.perf_counter()
-    for _ in evaluation.run(evaluation.distributions, inputs, evaluation.DISTRIBUTION_METRICS):
+    for _ in evaluation.run(evaluation.distributions, inputs, evaluation.FRAME_METRICS):
         pass
     return time.perf_counter() - start
 
@@ -107,7 +107,7 @@ def wall(inputs: evaluation.Inputs, workers: int) -> float:
 def main() -> None:
     """Measure and print."""
     flags = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    flags.add_argument("--molecules", type=int, default=0, help="also time so many molecules with one and two processes")
+    flags.add_argument("--molecules", type=int, default=0, help="time so many with one and two processes")
     args = flags.parse_args()
     settings = EvaluationSettings.model_validate(
         {"coverage_threshold": "1.25 angstrom", "tica_lag": "20.8 ps", "msm_lag": "104 ps"}

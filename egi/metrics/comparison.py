@@ -7,14 +7,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from egi.metrics import dynamics, msm
+from egi.metrics import dynamics, msm, validity
 from egi.metrics.distributions import LIMITS, compare, jensen_shannon, shared_range_distance
-from egi.metrics.ensembles import Observed
+from egi.metrics.ensembles import Measures, Observed
 from egi.metrics.scores import Score, Unscorable, attempt, mean_score
 from egi.metrics.tica import Tica
 
 DISTRIBUTION_METRICS = ("jsd_bond_length", "jsd_bond_angle", "jsd_torsion", "jsd_tica_0", "jsd_tica_0_1")
-DYNAMICS_METRICS = ("jsd_decorrelation", "decorrelation_ps", "decorrelated_share", "coherence", "coherence_difference")
+VALIDITY_METRICS = ("graph_intact", "clashing", "right_hand", "mirror_images")
+DYNAMICS_METRICS = ("jsd_decorrelation", "decorrelation_ps", "decorrelated_share", "coherence", "coherence_difference",
+                    "handedness_flips")  # fmt: skip
 OCCUPANCY_METRICS = ("jsd_occupancy", "slowest_timescale_ps", "mfpt_error")
 
 
@@ -66,6 +68,23 @@ def distribution_scores(reference: Observed, generated: Observed, tica: Attempte
     return scores
 
 
+def validity_scores(generated: Observed, measures: Measures) -> list[Score]:
+    """Shares of frames with the molecule's graph, with a clash, with all stereocentres inverted; of right hands."""
+
+    def _hands() -> list[Score]:
+        if not generated.hand.shape[1]:
+            raise Unscorable("no_stereocentre", "the molecule has no stereocentre among its modelled atoms")
+        mirrored = (generated.hand == -1).all(1).mean()
+        return [
+            mean_score("right_hand", (generated.hand == 1).mean(0), generated.note),
+            mean_score("mirror_images", mirrored, generated.note),
+        ]
+
+    intact, clashing = validity.graph_and_clashes(generated.frames, measures.contacts)
+    shares = (("graph_intact", intact.mean()), ("clashing", clashing.mean()))
+    return [mean_score(name, share, generated.note) for name, share in shares] + attempt(VALIDITY_METRICS[2:], _hands)
+
+
 def dynamics_scores(reference: Observed, generated: Observed, interval_ps: float) -> list[Score]:
     """Decorrelation times and frame-to-frame coherence of torsions."""
 
@@ -90,7 +109,11 @@ def dynamics_scores(reference: Observed, generated: Observed, interval_ps: float
         note = generated.note
         return [mean_score("coherence", own, note), mean_score("coherence_difference", own - wanted, note)]
 
-    return attempt(DYNAMICS_METRICS[:3], _decorrelation) + attempt(DYNAMICS_METRICS[3:], _smoothness)
+    def _handedness() -> list[Score]:
+        return [mean_score("handedness_flips", validity.flips(generated.complete("hand_series")), generated.note)]
+
+    scores = attempt(DYNAMICS_METRICS[:3], _decorrelation) + attempt(DYNAMICS_METRICS[3:5], _smoothness)
+    return scores + attempt(DYNAMICS_METRICS[5:], _handedness)
 
 
 def occupancy_scores(reference: Observed, generated: Observed, model: Attempted, interval_ps: float) -> list[Score]:
@@ -110,12 +133,16 @@ def occupancy_scores(reference: Observed, generated: Observed, model: Attempted,
         lag_ps = states.lag * interval_ps
         own = [states.assign(s) for s in generated.complete()]
         coarse = msm.markov_model(own, states.lag, states.metastates)
-        times = msm.implied_timescales(coarse.transition, lag_ps, 1)
+        times, wanted_times = (msm.implied_timescales(t, lag_ps, 1) for t in (coarse.transition, states.transition))
         passage, wanted = (msm.mean_first_passage_times(t, lag_ps) for t in (coarse.transition, states.transition))
         apart = ~np.eye(states.metastates, dtype=bool)
         error = np.abs(np.log10(passage[apart] / wanted[apart]))
-        note = _notes(generated, states)
-        return [mean_score("slowest_timescale_ps", times, note), mean_score("mfpt_error", error, note)]
+        note, spread = _notes(generated, states), states.passage_error[apart]
+        known = {"reference_error": float(np.median(spread))} if np.isfinite(spread).all() else {}
+        return [
+            mean_score("slowest_timescale_ps", times, note, reference_ps=float(wanted_times[0])),
+            mean_score("mfpt_error", error, note, **known),
+        ]
 
     return attempt(OCCUPANCY_METRICS[:1], _populations) + attempt(OCCUPANCY_METRICS[1:], _kinetics)
 

@@ -9,14 +9,13 @@ from pathlib import Path
 import numpy as np
 
 from egi import seeds
-from egi.chem.geometry import internal_coordinates
 from egi.config import EvaluationSettings
 from egi.data.storage import Reader
 from egi.metrics import nulls
 from egi.metrics.comparison import Attempted, distribution_scores
 from egi.metrics.conformers import METRICS as RMSD_METRICS
 from egi.metrics.conformers import conformer_scores
-from egi.metrics.ensembles import Ensemble, observe, read_samples
+from egi.metrics.ensembles import Ensemble, measures_of, observe, read_samples
 from egi.metrics.evaluation import Outcome
 from egi.metrics.scores import Score, Unscorable, attempt
 from egi.metrics.tables import Row
@@ -72,7 +71,7 @@ def _missing(path: Path, molecule: str) -> Ensemble:
 
 
 def _scores(record, reference: Ensemble, source, settings: EvaluationSettings) -> list[Score]:
-    coordinates = internal_coordinates(record)
+    measures = measures_of(record)
     unused = Attempted(None, Unscorable("too_few_frames", "conformers have no order in time"))
 
     def _rmsd(ensemble: Ensemble) -> list[Score]:
@@ -81,7 +80,7 @@ def _scores(record, reference: Ensemble, source, settings: EvaluationSettings) -
         return [replace(s, reason="; ".join(filter(None, [ensemble.note, s.reason]))) for s in scores]
 
     def _distributions(ensemble: Ensemble) -> list[Score]:
-        both = (observe(e, coordinates) for e in (reference, ensemble))
+        both = (observe(e, measures) for e in (reference, ensemble))
         return [s for s in distribution_scores(*both, unused) if s.metric in METRICS]
 
     try:

@@ -12,9 +12,16 @@ from pathlib import Path
 
 import numpy as np
 
-from egi.chem.geometry import InternalCoordinates, bond_angles, bond_lengths, torsion_angles
+from egi.chem.geometry import (
+    InternalCoordinates,
+    bond_angles,
+    bond_lengths,
+    internal_coordinates,
+    torsion_angles,
+)
 from egi.data.storage import MoleculeRecord, Reader, StorageError
 from egi.metrics.scores import Unscorable
+from egi.metrics.validity import Contacts, Stereocentres, contacts, hands, stereocentres
 from egi.units import whole_multiple
 
 #: order of rows in every table; methods that are not named here follow
@@ -34,12 +41,15 @@ class Ensemble:
     refined : bool
     note : str
         Goes to the reason column of its rows.
+    replicas : tuple of int
+        Which replica each trajectory is of; empty if each is its own. Phases of a replica are not independent.
     """
 
     method: str
     trajectories: list[np.ndarray]
     refined: bool = False
     note: str = ""
+    replicas: tuple[int, ...] = ()
 
     @property
     def frames(self) -> int:
@@ -48,34 +58,57 @@ class Ensemble:
 
 
 @dataclass(frozen=True)
+class Measures:
+    """What is measured in the frames of a molecule."""
+
+    coordinates: InternalCoordinates
+    centres: Stereocentres
+    contacts: Contacts
+
+
+def measures_of(record: MoleculeRecord) -> Measures:
+    """Everything that is measured in a molecule's frames."""
+    return Measures(internal_coordinates(record), stereocentres(record), contacts(record))
+
+
+@dataclass(frozen=True)
 class Observed:
     """Internal coordinates of an ensemble's finite frames.
 
     Attributes
     ----------
+    frames : (frames, n, 3) ndarray
     bond_length, bond_angle, torsion : (frames, columns) ndarray
         Å, radian; frames that are not finite are left out.
-    series : list of (T, torsions) ndarray
-        Torsions of the trajectories that are finite throughout.
+    hand : (frames, centres) int8 ndarray
+        1 for the right hand, -1 for the other.
+    series, hand_series : list of (T, torsions) ndarray, list of (T, centres) ndarray
+        Torsions and hands of the trajectories that are finite throughout.
+    replicas : list of int
+        Which replica each of those is of.
     note : str
         What was left out.
     """
 
+    frames: np.ndarray
     bond_length: np.ndarray
     bond_angle: np.ndarray
     torsion: np.ndarray
+    hand: np.ndarray
     series: list[np.ndarray]
+    hand_series: list[np.ndarray]
+    replicas: list[int]
     note: str
 
-    def complete(self) -> list[np.ndarray]:
-        """Torsion series; Unscorable if no trajectory is finite throughout."""
+    def complete(self, name: str = "series") -> list[np.ndarray]:
+        """`series` or `hand_series`; Unscorable if no trajectory is finite throughout."""
         if not self.series:
             raise Unscorable("no_finite_frames", "no trajectory without NaN or infinity")
-        return self.series
+        return getattr(self, name)
 
 
-def observe(ensemble: Ensemble, coordinates: InternalCoordinates) -> Observed:
-    """Measure an ensemble's bonds, angles and torsions.
+def observe(ensemble: Ensemble, measures: Measures) -> Observed:
+    """Measure an ensemble's bonds, angles, torsions and stereocentres.
 
     Raises
     ------
@@ -89,14 +122,19 @@ def observe(ensemble: Ensemble, coordinates: InternalCoordinates) -> Observed:
     notes = [ensemble.note] if ensemble.note else []
     if not finite.all():
         notes.append(f"{int((~finite).sum())} of {len(frames)} frames not finite, left out")
-    frames = frames[finite]
-    torsion = torsion_angles(frames, coordinates.torsions)
-    ends = np.cumsum([len(t) for t in ensemble.trajectories])[:-1]
-    kept = np.split(finite, ends)
-    parts = np.split(torsion, np.cumsum([part.sum() for part in kept])[:-1])
-    series = [part for part, whole in zip(parts, kept, strict=True) if whole.all()]
-    lengths, angles = bond_lengths(frames, coordinates.bonds), bond_angles(frames, coordinates.angles)
-    return Observed(lengths, angles, torsion, series, "; ".join(notes))
+    kept = np.split(finite, np.cumsum([len(t) for t in ensemble.trajectories])[:-1])
+    ends = np.cumsum([part.sum() for part in kept])[:-1]
+    whole = [bool(part.all()) for part in kept]
+    frames, on = frames[finite], measures.coordinates
+    torsion, hand = torsion_angles(frames, on.torsions), hands(frames, measures.centres)
+    series, hand_series = (
+        [part for part, ok in zip(np.split(x, ends), whole, strict=True) if ok] for x in (torsion, hand)
+    )
+    replicas = ensemble.replicas or range(len(whole))
+    return Observed(
+        frames, bond_lengths(frames, on.bonds), bond_angles(frames, on.angles), torsion, hand, series, hand_series,
+        [r for r, ok in zip(replicas, whole, strict=True) if ok], "; ".join(notes),
+    )  # fmt: skip
 
 
 def cut(ensemble: Ensemble, frames: int, method: str) -> Ensemble:
@@ -130,15 +168,22 @@ def read_md(reader: Reader, molecule: str) -> tuple[Ensemble, Ensemble]:
     """
     group = reader.group(molecule)
     roles: dict[str, list[np.ndarray]] = {"reference": [], "oracle": []}
-    for name in sorted(n for n in group if n.startswith("replica_")):
+    replicas: dict[str, list[int]] = {"reference": [], "oracle": []}
+    for number, name in enumerate(sorted(n for n in group if n.startswith("replica_"))):
         role = group[name].attrs.get("role")
         if role not in roles:
             raise StorageError(f"{reader.path}: {molecule}/{name} has role {role!r}; wanted 'reference' or 'oracle'")
-        roles[role] += list(group[name][...].transpose(0, 2, 1, 3))
+        phases = list(group[name][...].transpose(0, 2, 1, 3))
+        roles[role] += phases
+        replicas[role] += [number] * len(phases)
     if not all(roles.values()):
         raise StorageError(f"{reader.path}: {molecule} has {len(roles['reference'])} reference and "
                            f"{len(roles['oracle'])} oracle trajectories; wanted at least one of each")  # fmt: skip
-    return Ensemble("reference", roles["reference"]), Ensemble("md_oracle", roles["oracle"])
+    reference, oracle = (
+        Ensemble(method, roles[role], replicas=tuple(replicas[role]))
+        for method, role in (("reference", "reference"), ("md_oracle", "oracle"))
+    )
+    return reference, oracle
 
 
 def read_samples(reader: Reader, molecule: str, method: str, record: MoleculeRecord) -> Ensemble:

@@ -19,17 +19,25 @@ from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from egi import seeds
-from egi.chem.geometry import InternalCoordinates, internal_coordinates
 from egi.config import EvaluationSettings
 from egi.data.storage import MoleculeRecord, Reader
 from egi.metrics import comparison, msm, nulls
-from egi.metrics.comparison import DISTRIBUTION_METRICS, DYNAMICS_METRICS, OCCUPANCY_METRICS, Attempted, attempted
+from egi.metrics.comparison import (
+    DISTRIBUTION_METRICS,
+    DYNAMICS_METRICS,
+    OCCUPANCY_METRICS,
+    VALIDITY_METRICS,
+    Attempted,
+    attempted,
+)
 from egi.metrics.ensembles import (
     Ensemble,
+    Measures,
     Observed,
     check_interval,
     cut,
     frames_of,
+    measures_of,
     observe,
     read_md,
     read_samples,
@@ -44,6 +52,7 @@ log = logging.getLogger(__name__)
 
 #: below so many molecules a worker, starting processes costs more than it saves
 MOLECULES_A_WORKER = 4
+FRAME_METRICS = DISTRIBUTION_METRICS + VALIDITY_METRICS
 
 
 @dataclass(frozen=True)
@@ -90,7 +99,7 @@ class Case:
     Attributes
     ----------
     record : MoleculeRecord
-    coordinates : InternalCoordinates
+    measures : Measures
     interval_ps : float
     reference : Ensemble
     compared : list of Ensemble
@@ -100,7 +109,7 @@ class Case:
     """
 
     record: MoleculeRecord
-    coordinates: InternalCoordinates
+    measures: Measures
     interval_ps: float
     reference: Ensemble
     compared: list[Ensemble]
@@ -117,7 +126,7 @@ class Case:
         tica = self.tica(reference, settings)
         return attempted(
             lambda: msm.fit_metastates(reference.complete(), tica.get(), lag, settings.microstates, settings.metastates,
-                                       seeds.integer(seed, self.record.id, "kmeans"))
+                                       seeds.integer(seed, self.record.id, "kmeans"), reference.replicas)
         )  # fmt: skip
 
 
@@ -147,7 +156,7 @@ def load_case(inputs: Inputs, molecule: str) -> Case:
             drawn, failed = _nulls(record, reference, frames, inputs.seed)
             compared += drawn
             absent += failed
-    return Case(record, internal_coordinates(record), interval_ps, reference, compared, absent)
+    return Case(record, measures_of(record), interval_ps, reference, compared, absent)
 
 
 def _nulls(record: MoleculeRecord, reference: Ensemble, frames: int, seed: int):
@@ -165,7 +174,7 @@ def _score_all(case: Case, metrics: tuple[str, ...], score: Callable[[Observed],
     absent = list(case.absent)
     for ensemble in case.compared:
         try:
-            seen = observe(ensemble, case.coordinates)
+            seen = observe(ensemble, case.measures)
         except Unscorable as error:
             absent.append((ensemble.method, ensemble.refined, Score("", status=error.status, reason=error.reason)))
             continue
@@ -177,33 +186,48 @@ def _score_all(case: Case, metrics: tuple[str, ...], score: Callable[[Observed],
 
 
 def distributions(inputs: Inputs, molecule: str) -> Outcome:
-    """Distribution metrics of one molecule, and the arrays that the figures of the task need."""
-    case = load_case(inputs, molecule)
-    reference = observe(case.reference, case.coordinates)
-    tica = case.tica(reference, inputs.settings)
-    rows, observed = _score_all(
-        case, DISTRIBUTION_METRICS, lambda seen: comparison.distribution_scores(reference, seen, tica)
-    )
-    states = case.metastates(reference, inputs.settings, inputs.seed)
+    """Distributions and validity of one molecule's frames, and the arrays that the figures of the task need."""
+    return distributions_of(load_case(inputs, molecule), inputs.settings, inputs.seed)
+
+
+def distributions_of(case: Case, settings: EvaluationSettings, seed: int) -> Outcome:
+    """The same from a case."""
+    reference = observe(case.reference, case.measures)
+    tica = case.tica(reference, settings)
+
+    def _score(seen: Observed) -> list[Score]:
+        scores = comparison.distribution_scores(reference, seen, tica)
+        return scores + comparison.validity_scores(seen, case.measures)
+
+    rows, observed = _score_all(case, FRAME_METRICS, _score)
+    states = case.metastates(reference, settings, seed)
     observed = {("reference", False): reference, **observed}
-    return Outcome(molecule, rows, arrays_of(observed, tica, states, case.interval_ps))
+    return Outcome(case.record.id, rows, arrays_of(observed, tica, states, case.interval_ps))
 
 
 def dynamics(inputs: Inputs, molecule: str) -> Outcome:
     """Decorrelation and coherence of one molecule."""
-    case = load_case(inputs, molecule)
-    reference = observe(case.reference, case.coordinates)
+    return dynamics_of(load_case(inputs, molecule))
+
+
+def dynamics_of(case: Case) -> Outcome:
+    """The same from a case."""
+    reference = observe(case.reference, case.measures)
     score = partial(comparison.dynamics_scores, reference, interval_ps=case.interval_ps)
-    return Outcome(molecule, _score_all(case, DYNAMICS_METRICS, score)[0])
+    return Outcome(case.record.id, _score_all(case, DYNAMICS_METRICS, score)[0])
 
 
 def occupancies(inputs: Inputs, molecule: str) -> Outcome:
     """Metastate occupancies and kinetics of one molecule."""
-    case = load_case(inputs, molecule)
-    reference = observe(case.reference, case.coordinates)
-    states = case.metastates(reference, inputs.settings, inputs.seed)
+    return occupancies_of(load_case(inputs, molecule), inputs.settings, inputs.seed)
+
+
+def occupancies_of(case: Case, settings: EvaluationSettings, seed: int) -> Outcome:
+    """The same from a case."""
+    reference = observe(case.reference, case.measures)
+    states = case.metastates(reference, settings, seed)
     score = partial(comparison.occupancy_scores, reference, model=states, interval_ps=case.interval_ps)
-    return Outcome(molecule, _score_all(case, OCCUPANCY_METRICS, score)[0])
+    return Outcome(case.record.id, _score_all(case, OCCUPANCY_METRICS, score)[0])
 
 
 def run(function: Callable[[Inputs, str], Outcome], inputs: Inputs, metrics: tuple[str, ...]) -> Iterator[Outcome]:

@@ -14,6 +14,10 @@ dataset              shape                       meaning
 ``metastate``        [frames]                    metastate of the same frames
 ``occupancy``        [metastates]                share of frames
 ``paths``            [<= 12, T, 2]               whole trajectories in TICA space
+``lags_ps``          [lags]                      of ``timescales_ps``; both for ``reference`` only
+``timescales_ps``    [lags, 3]                   implied timescales of the microstate MSM; NaN if disconnected
+``mfpt_ps``          [metastates, metastates]    mean first passage times, row to column; ``reference`` only
+``mfpt_error``       [metastates, metastates]    standard error of their log10, from the replicas
 ===================  ==========================  ==============================================================
 
 A dataset that the molecule cannot have (no torsions, say) is absent, with the reason in the attribute
@@ -40,6 +44,7 @@ from egi.metrics.scores import Unscorable
 log = logging.getLogger(__name__)
 MOST_FRAMES = 5000
 MOST_PATHS = 12
+LAG_FACTORS = (0.25, 0.5, 1, 1.5, 2)
 
 
 @dataclass(frozen=True)
@@ -61,7 +66,24 @@ def arrays_of(observed: dict[tuple[str, bool], Observed], tica, states, interval
         TICA and metastates of the reference.
     interval_ps : float
     """
-    return {label(*key): _arrays(seen, tica, states, interval_ps) for key, seen in observed.items()}
+    made = {label(*key): _arrays(seen, tica, states, interval_ps) for key, seen in observed.items()}
+    reference = observed.get(("reference", False))
+    if reference is not None and states.error is None:
+        made["reference"].datasets.update(_kinetics(reference, states.get(), interval_ps))
+    return made
+
+
+def _kinetics(reference: Observed, model: msm.MetastateModel, interval_ps: float) -> dict[str, np.ndarray]:
+    longest = max(map(len, reference.series)) - 1
+    lags = sorted({round(model.lag * factor) for factor in LAG_FACTORS} & set(range(1, longest)))
+    micro = [model.microstates_of(s) for s in reference.series]
+    times = msm.timescales_by_lag(micro, lags, len(model.centres))
+    return {
+        "lags_ps": np.array(lags, dtype=float) * interval_ps,
+        "timescales_ps": times * interval_ps,
+        "mfpt_ps": msm.mean_first_passage_times(model.transition, model.lag * interval_ps),
+        "mfpt_error": model.passage_error,
+    }
 
 
 def _arrays(seen: Observed, tica, states, interval_ps: float) -> Arrays:

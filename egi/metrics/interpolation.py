@@ -63,7 +63,7 @@ def choose_pairs(inputs: Inputs, count: int, molecule: str) -> Pairs:
     """Random start and end frames from the two metastates with the least positive flux between them."""
     case = load_case(inputs, molecule)
     try:
-        reference = observe(case.reference, case.coordinates)
+        reference = observe(case.reference, case.measures)
         model: msm.MetastateModel = case.metastates(reference, inputs.settings, inputs.seed).get()
         start, end, flux = paths.least_flux_pair(model.transition, model.stationary)
         rng = seeds.stream(inputs.seed, molecule, "pairs")
@@ -88,7 +88,7 @@ def limited(pairs: list[Pairs], most: int | None, seed: int) -> list[Pairs]:
 def evaluate(inputs: Inputs, molecule: str, pairs: Path) -> Outcome:
     """Path scores of one molecule for every method and every length of the oracle."""
     case = load_case(inputs, molecule)
-    reference = observe(case.reference, case.coordinates)
+    reference = observe(case.reference, case.measures)
     fitted = case.metastates(reference, inputs.settings, inputs.seed)
     rows: list[Row] = []
 
@@ -142,7 +142,7 @@ class _Scoring:
 
 def _generated(scoring, ensemble) -> list[Score]:
     now = scoring()
-    series = observe(ensemble, now.case.coordinates).complete()
+    series = observe(ensemble, now.case.measures).complete()
     states = np.stack([now.model.assign(s) for s in series])
     at_lag, note = paths.at_lag(states, now.model.lag)
     lost = len(ensemble.trajectories) - len(series)
@@ -155,7 +155,7 @@ def _oracle(scoring, steps_of, fraction: float) -> list[Score]:
     if steps_of is None:
         raise Unscorable("no_samples", "no method has samples, so the number of steps is open")
     steps = paths.at_lag(np.zeros((1, len(steps_of.trajectories[0])), int), now.model.lag)[0].shape[1] - 1
-    series = observe(now.case.compared[0], now.case.coordinates).complete()
+    series = observe(now.case.compared[0], now.case.measures).complete()
     states = [now.model.assign(s[: max(1, round(fraction * len(s)))]) for s in series]
     transition = msm.connected_transitions(states, now.model.lag, now.model.metastates)
     rng = seeds.stream(now.inputs.seed, now.case.record.id, "oracle paths", round(100 * fraction))

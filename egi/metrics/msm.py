@@ -38,6 +38,8 @@ class MetastateModel:
         Frames.
     note : str
         What was lowered from the settings; empty if nothing.
+    passage_error : (metastates, metastates) ndarray
+        Standard error of log10 of the mean first passage times, from the replicas; NaN where it cannot be had.
     """
 
     tica: Tica
@@ -48,6 +50,7 @@ class MetastateModel:
     stationary: np.ndarray
     lag: int
     note: str
+    passage_error: np.ndarray
 
     @property
     def metastates(self) -> int:
@@ -79,7 +82,13 @@ class MarkovModel:
 
 
 def fit_metastates(
-    series: list[np.ndarray], tica: Tica, lag: int, microstates: int, metastates: int, seed: int
+    series: list[np.ndarray],
+    tica: Tica,
+    lag: int,
+    microstates: int,
+    metastates: int,
+    seed: int,
+    replicas: list[int] | None = None,
 ) -> MetastateModel:
     """Metastates of the reference (FACTS 16, points 2 to 4).
 
@@ -95,6 +104,8 @@ def fit_metastates(
         Wanted numbers.
     seed : int
         Of k-means.
+    replicas : list of int, optional
+        Which replica each trajectory is of; each its own by default. For the error of passage times.
 
     Raises
     ------
@@ -102,7 +113,8 @@ def fit_metastates(
         If the trajectories are no longer than the lag, there are too few frames for two states, or the microstates are
         not connected.
     """
-    long = [s for s in series if len(s) > lag]
+    keep = [k for k, s in enumerate(series) if len(s) > lag]
+    long = [series[k] for k in keep]
     if not long:
         longest = max((len(s) for s in series), default=0)
         raise Unscorable("too_few_frames", f"the longest trajectory has {longest} frames; the MSM lag is {lag}")
@@ -121,10 +133,13 @@ def fit_metastates(
                 raise
             count //= 2
     metastate_of = _lump(model, metastates)
-    coarse = markov_model([metastate_of[m] for m in micro], lag, int(metastate_of.max()) + 1)
+    meta = [metastate_of[m] for m in micro]
+    coarse = markov_model(meta, lag, int(metastate_of.max()) + 1)
+    of_replica = keep if replicas is None else [replicas[k] for k in keep]
+    error = passage_time_errors(meta, of_replica, lag, len(coarse.stationary))
     note = _note(len(centres), microstates, len(coarse.stationary), metastates)
     return MetastateModel(
-        tica, centres, metastate_of, model.transition, coarse.transition, coarse.stationary, lag, note
+        tica, centres, metastate_of, model.transition, coarse.transition, coarse.stationary, lag, note, error
     )
 
 
@@ -252,4 +267,52 @@ def mean_first_passage_times(transition: np.ndarray, lag_ps: float) -> np.ndarra
             times[others, target] = np.linalg.solve(system, np.full(states - 1, lag_ps))
         except np.linalg.LinAlgError:
             times[others, target] = np.inf
+    return times
+
+
+def passage_time_errors(states: list[np.ndarray], replicas: list[int], lag: int, count: int) -> np.ndarray:
+    """Standard error of log10 of the mean first passage times, by a jackknife over replicas.
+
+    Parameters
+    ----------
+    states : list of (frames,) int ndarray
+    replicas : list of int
+        Which replica each trajectory is of.
+    lag : int
+        Frames.
+    count : int
+        Number of states.
+
+    Returns
+    -------
+    (states, states) ndarray
+        NaN with fewer than two replicas, or where the states are not connected without one of them.
+    """
+    logarithms = []
+    for replica in sorted(set(replicas)):
+        others = [s for s, of in zip(states, replicas, strict=True) if of != replica]
+        try:
+            passage = mean_first_passage_times(markov_model(others, lag, count).transition, 1.0)
+        except Unscorable:
+            return np.full((count, count), np.nan)
+        with np.errstate(divide="ignore"):
+            logarithms.append(np.log10(passage))
+    if len(logarithms) < 2:
+        return np.full((count, count), np.nan)
+    values = np.where(np.eye(count, dtype=bool), 0.0, np.stack(logarithms))
+    return np.sqrt((len(values) - 1) * values.var(0))
+
+
+def timescales_by_lag(states: list[np.ndarray], lags: list[int], count: int, processes: int = 3) -> np.ndarray:
+    """Implied timescales of MSMs at several lags, in frames, [lags, processes]; NaN where there is none.
+
+    They level off where the lag is long enough for the states to be Markovian.
+    """
+    times = np.full((len(lags), processes), np.nan)
+    for row, lag in enumerate(lags):
+        try:
+            found = implied_timescales(markov_model(states, lag, count).transition, lag, processes)
+        except Unscorable:
+            continue
+        times[row, : len(found)] = found
     return times

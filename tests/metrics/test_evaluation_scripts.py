@@ -10,7 +10,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from egi.config import load_settings
 from egi.data.storage import Reader, StorageError, create
+from egi.metrics import evaluation
+from egi.metrics.tables import per_molecule
 
 SCRIPTS = Path(__file__).parents[2] / "workflow" / "scripts"
 
@@ -54,6 +57,8 @@ def test_distributions(evaluate, md_file, samples_file, tmp_path, synthetic):
     assert scores.loc["md_oracle", "jsd_bond_length_mean"] < scores.loc["egi", "jsd_bond_length_mean"]
     assert scores.loc["md_oracle", "jsd_bond_angle_mean"] < scores.loc["egi", "jsd_bond_angle_mean"]
     assert scores.loc["egi", "jsd_torsion_molecules"] == 2 and scores.loc["egi", "jsd_torsion_left_out"] == 1
+    assert scores.loc["shuffled_md", "graph_intact_mean"] > 0.99
+    assert scores.loc["md_oracle", "right_hand_mean"] == 1 and scores.loc["md_oracle", "right_hand_molecules"] == 1
     rigid = long[(long["molecule"] == "mol-rigid") & (long["metric"] == "jsd_torsion")]
     assert set(rigid["status"]) == {"no_internal_coordinates"}
     with h5py.File(data) as file:
@@ -61,6 +66,7 @@ def test_distributions(evaluate, md_file, samples_file, tmp_path, synthetic):
         assert file["mol-a/egi/bond_length"].shape == (100,) and "reference" in file["mol-a"]
         assert file["mol-a/reference/tica"].shape[0] == file["mol-a/reference/metastate"].shape[0]
         assert file["mol-a/egi/occupancy"][...].sum() == pytest.approx(1)
+        assert file["mol-a/reference/mfpt_ps"].ndim == file["mol-a/reference/timescales_ps"].ndim == 2
         assert "missing_tica" in file["mol-rigid/egi"].attrs
 
 
@@ -140,3 +146,16 @@ def test_wrong_samples_are_named(evaluate, md_file, tmp_path, synthetic):
         evaluate("evaluate_occupancy", "--task", "forward", "--trajectories", md_file, "--samples", f"egi={wrong}")
     with pytest.raises(ValueError, match="METHOD=PATH"):
         evaluate("evaluate_occupancy", "--task", "forward", "--trajectories", md_file, "--samples", "egi.h5")
+
+
+def test_processes_give_the_same_rows(md_file, tmp_path, synthetic, config_file):
+    molecules = {f"m{k}": "CCCCO" for k in range(8)}
+    trajectories = synthetic.write_md(tmp_path / "test.h5", molecules, frames=20)
+    settings = load_settings(config_file).dataset("tiny").evaluation
+    rows = []
+    for workers in (1, 2):
+        inputs = evaluation.Inputs(trajectories, (), settings.model_copy(update={"workers": workers}), 0)
+        outcomes = evaluation.run(evaluation.dynamics, inputs, evaluation.DYNAMICS_METRICS)
+        rows.append(per_molecule([row for outcome in outcomes for row in outcome.rows]))
+    pd.testing.assert_frame_equal(*rows)
+    assert list(rows[0]["molecule"].unique()) == list(molecules)

@@ -62,6 +62,25 @@ def test_first_passage_times_and_implied_timescales_by_hand():
     assert np.isinf(msm.mean_first_passage_times(split, 1.0)[0, 1])
 
 
+def test_error_of_passage_times_from_replicas():
+    """The jackknife's error is that of repeated experiments, and needs two replicas."""
+    experiments = [[simulate(CHAIN, 1500) for _ in range(4)] for _ in range(12)]
+    logs = [np.log10(msm.mean_first_passage_times(msm.markov_model(e, 1, 3).transition, 1)[0, 2]) for e in experiments]
+    errors = [msm.passage_time_errors(e, [0, 1, 2, 3], 1, 3) for e in experiments]
+    assert np.mean([e[0, 2] for e in errors]) == pytest.approx(np.std(logs), rel=0.6)
+    assert (np.diag(errors[0]) == 0).all()
+    assert np.isnan(msm.passage_time_errors(experiments[0], [0] * 4, 1, 3)).all()
+
+
+def test_implied_timescales_of_a_chain_do_not_depend_on_the_lag():
+    states = [simulate(CHAIN, 40000) for _ in range(2)]
+    times = msm.timescales_by_lag(states, [1, 2, 4], 3)
+    np.testing.assert_allclose(times[:, 0], -1 / np.log(0.8), rtol=0.1)
+    np.testing.assert_allclose(times[:, 1], -1 / np.log(0.6), rtol=0.1)
+    assert np.isnan(times[:, 2]).all()
+    assert np.isnan(msm.timescales_by_lag([np.array([0, 0, 1])], [1], 2)).all()
+
+
 def test_occupancy_and_counts():
     assert msm.occupancy([np.array([0, 0, 2]), np.array([2])], 4).tolist() == [0.5, 0, 0.5, 0]
     counts = msm.count_transitions([np.array([0, 1, 1, 0, 1]), np.array([0])], 2, 2)

@@ -30,7 +30,7 @@ def main(argv: list[str] | None = None) -> None:
         args.trajectories, tuple(sample_files(args.samples)), dataset.evaluation, settings.seed,
         truncate=args.task == "forward", null_models=True,
     )  # fmt: skip
-    metrics = evaluation.DISTRIBUTION_METRICS
+    metrics = evaluation.FRAME_METRICS
     smiles, interval_ps = figure_data.smiles_and_interval(args.trajectories)
     rows = []
     with figure_data.create(args.figures_data, interval_ps) as figures:

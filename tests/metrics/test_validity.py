@@ -1,0 +1,58 @@
+"""Graph, stereochemistry and clashes of RDKit's conformers and of spoiled ones."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from rdkit import Chem
+from rdkit.Chem import AllChem
+
+from egi.chem.molecules import record_of
+from egi.metrics import validity
+from egi.metrics.scores import Unscorable
+
+CHIRAL = ["C[C@H](O)CC#N", "C[C@@H](O)CC#N", "C[C@](F)(Cl)CO", "C[C@@](F)(Cl)CO", "O[C@H]1CC[C@@H](C)C[C@@H]1N"]
+
+
+def conformers(smiles: str, count: int = 5):
+    mol = Chem.AddHs(Chem.MolFromSmiles(smiles))
+    AllChem.EmbedMultipleConfs(mol, count, randomSeed=7)
+    positions = np.stack([c.GetPositions() for c in mol.GetConformers()])
+    record = record_of(mol, "m")
+    return record, positions[:, record.modelled]
+
+
+@pytest.mark.parametrize("smiles", CHIRAL)
+def test_conformers_have_the_right_hand_and_their_mirror_images_the_other(smiles):
+    record, frames = conformers(smiles)
+    centres = validity.stereocentres(record)
+    assert len(centres.centre) == smiles.count("[C@")
+    assert (validity.hands(frames, centres) == 1).all()
+    assert (validity.hands(frames * [1, 1, -1], centres) == -1).all()
+
+
+def test_flips_by_hand():
+    hands = np.array([[1, 1], [1, -1], [1, 1], [-1, 1], [-1, 1]])
+    np.testing.assert_allclose(validity.flips([hands]), [0.25, 0.5])
+    with pytest.raises(Unscorable, match="no_stereocentre"):
+        validity.flips([np.empty((5, 0))])
+    with pytest.raises(Unscorable, match="too_few_frames"):
+        validity.flips([np.ones((1, 1))])
+
+
+@pytest.mark.parametrize(
+    "smiles", ["CCCCO", "CC(C)Cc1ccc(cc1)C(C)C(=O)O", "CS(=O)(=O)NC1CC1", "ClC(Cl)CBr", "CN=[N+]=[N-]"]
+)
+def test_conformers_have_their_graph_and_no_clash(smiles):
+    record, frames = conformers(smiles)
+    intact, clashing = validity.graph_and_clashes(frames, validity.contacts(record))
+    assert intact.all() and not clashing.any()
+
+
+def test_broken_bonds_and_clashes_are_seen():
+    record, frames = conformers("CCCCO", 3)
+    frames[1, 0] += 3 * (frames[1, 0] - frames[1, 1])  # a bond pulled apart
+    frames[2, 4] = frames[2, 0] + 1.7  # an atom near one four bonds away
+    frames[2, 4] = frames[2, 0] + np.array([0, 0, 1.9])
+    intact, clashing = validity.graph_and_clashes(frames, validity.contacts(record))
+    assert intact.tolist() == [True, False, False] and clashing.tolist() == [False, False, True]

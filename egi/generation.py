@@ -194,14 +194,18 @@ def plan_interpolation(pairs: Reader, sampling: SamplingSettings) -> Iterator[Pl
     """
     for molecule in pairs.ids[: sampling.max_molecules]:
         start, end = (torch.from_numpy(pairs.array(molecule, name)[: sampling.samples]) for name in ("start", "end"))
-        count, nodes = start.shape[:2]
-        if not count:
-            continue
-        centre = start.mean(1, keepdim=True)
-        clouds = ((frame - frame.mean(1, keepdim=True)).reshape(-1, 1, 3) for frame in (end, start))
-        of_pair = torch.arange(count).repeat_interleave(nodes)
-        turned = align(*clouds, torch.ones(count * nodes, 1), of_pair, count).view(count, nodes, 3)
-        yield Plan(pairs.record(molecule), torch.stack([start, turned + centre], dim=2).numpy())
+        if len(start):
+            yield Plan(pairs.record(molecule), end_on_start(start, end).numpy())
+
+
+def end_on_start(start: Tensor, end: Tensor) -> Tensor:
+    """Start frames and, superposed on them, end frames: two of [pairs, n, 3] become [pairs, n, 2, 3]."""
+    count, nodes = start.shape[:2]
+    centre = start.mean(1, keepdim=True)
+    clouds = ((frame - frame.mean(1, keepdim=True)).reshape(-1, 1, 3) for frame in (end, start))
+    of_pair = torch.arange(count).repeat_interleave(nodes)
+    turned = align(*clouds, torch.ones(count * nodes, 1), of_pair, count).view(count, nodes, 3)
+    return torch.stack([start, turned + centre], dim=2)
 
 
 def _free(record: MoleculeRecord, samples: int) -> Plan:

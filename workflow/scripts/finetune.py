@@ -10,6 +10,7 @@ import torch
 from egi.cli import UserError, parser, run, settings_of
 from egi.config import METHODS, PRETRAINED, TASKS
 from egi.data.datasets import SegmentDataset
+from egi.data.storage import Reader
 from egi.models import build, load_structure
 from egi.seeds import integer
 from egi.training import Run, file_identity, loss_of, train
@@ -43,11 +44,14 @@ def main(argv: list[str] | None = None) -> None:
     if args.structure is not None:
         load_structure(model, args.structure)
         files.append(args.structure)
+    with Reader(args.train, "egi-trajectories") as reader:
+        interval_ps = float(reader.attributes["interval_ps"])
     identity = {
         "dataset": args.dataset,
         "task": args.task,
         "method": args.method,
         "frames": task.frames,
+        "interval_ps": interval_ps,
         "model": dataset.model.plain(),
         "diffusion": dataset.diffusion.plain(),
         "files": file_identity(*files),

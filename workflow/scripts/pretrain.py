@@ -32,6 +32,9 @@ def main(argv: list[str] | None = None) -> None:
     model = build("basices", dataset.model)
     identity = {
         "dataset": args.dataset,
+        "task": "conformers",
+        "frames": 1,
+        "interval_ps": 0.0,
         "model": dataset.model.plain(),
         "diffusion": dataset.diffusion.plain(),
         "files": file_identity(args.train, args.val),

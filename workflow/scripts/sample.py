@@ -38,13 +38,13 @@ def main(argv: list[str] | None = None) -> None:
         section = dataset.tasks[args.task]
         task = generation.Task(args.task, section.frames, section.sampling, dataset.diffusion, seed)
     model = generation.load_model(args.model, args.method, task.sampling, device)
-    interval_ps = float(dataset.subsample.interval_ps)
-    header = {"task": args.task, "method": args.method, "interval_ps": interval_ps, "refined": False}
     provenance = {"seed": settings.seed, "sampling": task.sampling.plain(), "diffusion": task.diffusion.plain()}
     molecules = samples = redrawn = 0
     with ExitStack() as stack:
         given = {"trajectories": args.trajectories, "conformers": args.conformers, "pairs": args.pairs}
         files = {name: stack.enter_context(Reader(path, KINDS[name])) for name, path in given.items() if path}
+        interval_ps = float(files["trajectories"].attributes["interval_ps"]) if "trajectories" in files else 0.0
+        header = {"task": args.task, "method": args.method, "interval_ps": interval_ps, "refined": False}
         writer = stack.enter_context(create(args.output, "egi-samples", provenance, **header))
         plans = generation.plan(task, args.method, files)
         for made in tqdm(generation.generate(model, plans, task, device), unit="molecule", mininterval=5, ascii=True):

@@ -28,6 +28,7 @@ from egi.data.storage import atomic
 from egi.md import platform as platforms
 from egi.md.common import GAS_CONSTANT, GRAMS_PER_ML, NM_PER_ANGSTROM, Rejected, digest
 from egi.md.frames import frame_count, read_frames, write_frames
+from egi.md.quality import degrees_of_freedom
 from egi.md.system import BUILD_KEYS, write_json
 from egi.units import whole_multiple
 
@@ -324,10 +325,8 @@ class _Meter:
     """Potential energy, instantaneous temperature and density of a state."""
 
     def __init__(self, system: openmm.System):
-        masses = [system.getParticleMass(i).value_in_unit(unit.dalton) for i in range(system.getNumParticles())]
-        self.mass = sum(masses)
-        removes_drift = any(isinstance(force, openmm.CMMotionRemover) for force in system.getForces())
-        self.freedom = 3 * sum(m > 0 for m in masses) - system.getNumConstraints() - 3 * removes_drift
+        self.mass = sum(system.getParticleMass(i).value_in_unit(unit.dalton) for i in range(system.getNumParticles()))
+        self.freedom = degrees_of_freedom(system)
 
     def __call__(self, state: openmm.State, box_nm: np.ndarray) -> tuple[str, str, str]:
         potential = state.getPotentialEnergy().value_in_unit(unit.kilojoule_per_mole)

@@ -12,7 +12,7 @@ import numpy as np
 from tqdm import tqdm
 
 from egi.cli import UserError
-from egi.config import SPLITS, SimulationSettings, SubsampleSettings
+from egi.config import SimulationSettings, SubsampleSettings
 from egi.data.storage import MoleculeRecord, Reader, atomic, create
 from egi.md.common import NM_PER_ANGSTROM, Rejected
 from egi.md.frames import read_frames
@@ -137,33 +137,6 @@ def roles(replicas: list[int], split: str) -> dict[int, str]:
                            "need 3")  # fmt: skip
         found[max(found)] = "oracle"
     return found
-
-
-def read_manifests(paths: list[Path]) -> list[dict[str, Any]]:
-    """Rows of all manifests, each with `path`, the trajectory's place.
-
-    Raises
-    ------
-    UserError
-        If one is missing, a replica stands in them twice, or a split is unknown.
-    """
-    rows, seen = [], set()
-    for path in paths:
-        if not path.is_file():
-            raise UserError(f"manifest {path} does not exist; simulate writes it")
-        with path.open(newline="", encoding="utf-8") as file:
-            for row in csv.DictReader(file):
-                row["replica"] = int(row["replica"])
-                row["path"] = path.parent / row["trajectory"]
-                if (row["molecule"], row["replica"]) in seen:
-                    raise UserError(f"{path}: replica {row['replica']} of {row['molecule']} stands in two manifests")
-                seen.add((row["molecule"], row["replica"]))
-                if row["split"] not in SPLITS:
-                    raise UserError(
-                        f"{path}: {row['molecule']} has split {row['split']!r}; allowed: {', '.join(SPLITS)}"
-                    )
-                rows.append(row)
-    return rows
 
 
 def subsample_split(

@@ -17,7 +17,8 @@ from egi.cli import UserError
 from egi.data.storage import Reader
 from egi.md import shard as shards
 from egi.md.frames import frame_count, read_frames
-from egi.md.shard import Shard, read_jobs, read_molecules, write_manifest
+from egi.md.manifest import read_jobs, read_molecules, write_manifest
+from egi.md.shard import Shard
 
 SCRIPTS = Path(__file__).parents[2] / "workflow" / "scripts"
 

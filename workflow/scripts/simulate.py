@@ -22,7 +22,8 @@ def main(argv: list[str] | None = None) -> None:
     args = made.parse_args(argv)
     settings, dataset = settings_of(args)
 
-    from egi.md.shard import Shard, read_jobs, write_manifest  # OpenMM is slow to import
+    from egi.md.manifest import read_jobs, write_manifest  # OpenMM is slow to import
+    from egi.md.shard import Shard
 
     conformers = dict(zip(SPLITS, args.conformers, strict=True))
     jobs = read_jobs(args.molecules, conformers, args.shard, args.shards)

@@ -17,18 +17,20 @@ def main(argv: list[str] | None = None) -> None:
     made.add_argument("--manifests", type=Path, nargs="+", required=True, help="md/shard_*.csv")
     made.add_argument("--molecules", type=Path, required=True, help="molecules.csv, for the order of molecules")
     made.add_argument("--conformers", type=Path, nargs=3, required=True, metavar=("TRAIN", "VAL", "TEST"))
+    made.add_argument("--quality", type=Path, help="md_quality.csv; replicas that fail there are left out")
     for split in SPLITS:
         made.add_argument(f"--{split}", type=Path, required=True, help=f"trajectories of {split}")
     made.add_argument("--rejects", type=Path, required=True, help="table of what was left out, and why")
     args = made.parse_args(argv)
     settings, dataset = settings_of(args)
 
-    from egi.md.shard import read_molecules
-    from egi.md.subsample import Picker, read_manifests, subsample_split, write_rejects
+    from egi.md.manifest import apply_quality, read_manifests
+    from egi.md.subsample import Picker, subsample_split, write_rejects
 
     picker = Picker.of(dataset.simulation, dataset.subsample)
-    order = {row["id"]: number for number, row in enumerate(read_molecules(args.molecules))}
-    rows = sorted(read_manifests(args.manifests), key=lambda row: (order[row["molecule"]], row["replica"]))
+    rows = read_manifests(args.manifests, args.molecules)
+    if args.quality is not None:
+        apply_quality(rows, args.quality)
     interval = float(dataset.subsample.interval_ps)
     provenance = {"seed": settings.seed, "subsample": dataset.subsample.plain(), "interval_ps": interval}
     rejects = []

@@ -109,15 +109,15 @@ def test_page_tells_scale_rejects_and_reasons(page):
     text = page.read_text(encoding="utf-8")
     assert "Another scale than the paper's" in text and "not comparable" in text
     assert "sqm stopped after 60 s" in text and "2 of 3 usable" in text
-    assert "&lt;b&gt;no_finite_frames" in text and "<b>no_finite_frames" not in text
+    assert "&lt;b&gt;no finite frames" in text and "<b>no finite frames" not in text
 
 
 def test_paper_values_stand_beside_ours(example_results):
     paper = tables.read_paper(ASSETS / "paper_tables.csv")
     assert paper["drugs", "forward", "egi", "jsd_bond_length", "mean"] == "0.1419"  # table 1, not table 2
     assert paper["qm9", "conformer", "basices", "cov_r", "mean"]
-    table = tables.read_table(example_results / "qm9" / "unconditional_jsd.csv", "qm9", paper)
-    assert [row.name for row in table.rows][:3] == ["MD oracle", "MD oracle, as many frames", "EGInterpolator"]
+    table = tables.read_tables(example_results / "qm9" / "unconditional_jsd.csv", "qm9", paper)[0]
+    assert [row.name for row in table.rows][:3] == ["MD oracle", "MD oracle, matched", "EGInterpolator"]
     assert [name for name, _ in table.metrics] == ["Bond length", "Bond angle", "Torsion", "TICA-0", "TICA-0,1"]
     ours = table.rows[2].cells
     assert [cell.paper for cell in ours[:2]] == ["0.210", "0.188"]
@@ -131,7 +131,7 @@ def test_paper_values_stand_beside_ours(example_results):
 def test_table_without_methods_is_refused(tmp_path):
     (tmp_path / "forward_jsd.csv").write_text("a,b\n1,2\n")
     with pytest.raises(ValueError, match=r"forward_jsd\.csv has columns \['a', 'b'\]"):
-        tables.read_table(tmp_path / "forward_jsd.csv", "qm9", {})
+        tables.read_tables(tmp_path / "forward_jsd.csv", "qm9", {})
 
 
 def test_summary_counts_rejects_and_settings(example_results):

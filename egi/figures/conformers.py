@@ -8,13 +8,10 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from egi.chem.geometry import internal_coordinates
+from egi.chem.geometry import bond_angles, bond_lengths, internal_coordinates, torsion_angles
 from egi.data.storage import MoleculeRecord, Reader
-from egi.figures.distributions import HISTOGRAMS
 from egi.figures.style import REFERENCE, colour_of, name_of, new_figure, nothing, ordered
 from egi.metrics.distributions import BINS, LIMITS, histograms
-from egi.metrics.ensembles import Ensemble, observe
-from egi.metrics.scores import Unscorable
 
 EDGES = {kind: np.linspace(*limits, BINS + 1) for kind, limits in LIMITS.items()}
 PANELS = {
@@ -79,9 +76,12 @@ def histograms_of(conformers: list[Conformers]) -> dict:
     }
 
 
-def _counts(record: MoleculeRecord, positions: np.ndarray) -> dict[str, np.ndarray | None]:
-    try:
-        seen = observe(Ensemble("", [positions]), internal_coordinates(record))
-    except Unscorable:
-        return dict.fromkeys(HISTOGRAMS)
-    return {kind: histograms(getattr(seen, kind), LIMITS[kind])[:, 1:-1].sum(axis=0) for kind in HISTOGRAMS}
+def _counts(record: MoleculeRecord, positions: np.ndarray) -> dict[str, np.ndarray]:
+    coordinates = internal_coordinates(record)
+    finite = positions[np.isfinite(positions).all(axis=(1, 2))]
+    values = {
+        "bond_length": bond_lengths(finite, coordinates.bonds),
+        "bond_angle": bond_angles(finite, coordinates.angles),
+        "torsion": torsion_angles(finite, coordinates.torsions),
+    }
+    return {kind: histograms(found, LIMITS[kind])[:, 1:-1].sum(axis=0) for kind, found in values.items()}

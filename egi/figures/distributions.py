@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -96,8 +98,7 @@ def histograms_of(
     return {
         molecule: {
             method: {quantity: evaluation.array(molecule, method, quantity) for quantity in HISTOGRAMS}
-            for method in evaluation.methods(molecule)
-            if method.removesuffix("_refined") in (REFERENCE, *methods)
+            for method in evaluation.methods(molecule, methods)
         }
         for molecule in evaluation.having("bond_length", limit=molecules)
     }
@@ -121,8 +122,12 @@ def jsd_bars(per_molecule: pd.DataFrame, metrics: tuple[str, ...]) -> Figure:
     if not metrics:
         return nothing("No JSD values to draw.")
     methods = ordered(set(rows["method"]))
-    figure, axes = new_figure(1, len(metrics), (2.15, 0.9 + 0.3 * len(methods)), sharey=True)
-    for ax, metric in zip(axes[0], metrics, strict=True):
+    columns = min(len(metrics), 3)
+    rows_of_panels = math.ceil(len(metrics) / columns)
+    figure, axes = new_figure(rows_of_panels, columns, (2.9, 0.8 + 0.22 * len(methods)), sharey=True)
+    for ax in axes.flat[len(metrics) :]:
+        ax.set_axis_off()
+    for ax, metric in zip(axes.flat, metrics, strict=False):
         for place, method in enumerate(methods):
             values = rows.loc[(rows["metric"] == metric) & (rows["method"] == method), "value"].to_numpy()
             if values.size:
@@ -131,7 +136,8 @@ def jsd_bars(per_molecule: pd.DataFrame, metrics: tuple[str, ...]) -> Figure:
         ax.set_xlim(0, LARGEST_JSD)
         ax.set_xlabel("JSD (lower is better)")
         ax.axvline(LARGEST_JSD, color="#BBBBBB", linewidth=1, clip_on=False)
-    axes[0, 0].set_yticks(range(len(methods)), [name_of(m) for m in methods])
+    for ax in axes[:, 0]:
+        ax.set_yticks(range(len(methods)), [name_of(m) for m in methods])
     axes[0, 0].invert_yaxis()
     return figure
 

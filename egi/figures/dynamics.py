@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -11,6 +13,7 @@ from egi.figures.style import (
     METASTATES,
     ORACLE,
     REFERENCE,
+    SHOWN,
     blank,
     colour_of,
     legend_below,
@@ -27,19 +30,19 @@ def occupancy(ax: Axes, reference: np.ndarray, other: np.ndarray, method: str) -
     """
     states = np.arange(len(reference))
     ax.bar(states - 0.2, reference, 0.4, color=colour_of(REFERENCE), label=name_of(REFERENCE))
-    ax.bar(states + 0.2, other, 0.4, color=colour_of(method), label=name_of(method))
+    ax.bar(states + 0.2, other, 0.4, color=colour_of(method))
     ax.set_xticks(states, [str(state + 1) for state in states])
     ax.set_xlabel("Metastate")
     ax.set_ylabel("Occupancy")
 
 
-def occupancies(evaluation: Evaluation, molecules: int = 3) -> Figure:
+def occupancies(evaluation: Evaluation, methods: Sequence[str] = SHOWN, molecules: int = 3) -> Figure:
     """Metastate occupancies: a row a molecule, a column a method, each beside the reference.
 
     Paper figures 4C and 4D.
     """
     chosen = evaluation.having("occupancy", limit=molecules)
-    methods = _methods_with(evaluation, chosen, "occupancy")
+    methods = _methods_with(evaluation, chosen, "occupancy", methods)
     if not methods:
         return nothing("No molecule has a Markov state model of its reference, so there are no occupancies to draw.")
     figure, axes = new_figure(len(chosen), len(methods), (2.3, 1.7), sharey="row")
@@ -71,7 +74,7 @@ def autocorrelation(ax: Axes, values: np.ndarray, interval_ps: float) -> None:
     ax.set_xlabel("Lag time (ps)")
 
 
-def autocorrelations(evaluation: Evaluation, molecules: int = 2) -> Figure:
+def autocorrelations(evaluation: Evaluation, methods: Sequence[str] = SHOWN, molecules: int = 2) -> Figure:
     """Torsion autocorrelations: a row a molecule, a column a method, a curve a torsion.
 
     Paper figures 4E (reference), 4F (EGInterpolator), 4G (GeoTDM) and 9.
@@ -79,7 +82,7 @@ def autocorrelations(evaluation: Evaluation, molecules: int = 2) -> Figure:
     chosen = evaluation.having("autocorrelation", limit=molecules)
     if not chosen:
         return nothing("No molecule has torsions, so there are no autocorrelations to draw.")
-    methods = [REFERENCE, *_methods_with(evaluation, chosen, "autocorrelation")]
+    methods = [REFERENCE, *_methods_with(evaluation, chosen, "autocorrelation", methods)]
     figure, axes = new_figure(len(chosen), len(methods), (2.2, 1.75), sharey=True)
     for row, molecule in zip(axes, chosen, strict=True):
         for ax, method in zip(row, methods, strict=True):
@@ -95,11 +98,11 @@ def autocorrelations(evaluation: Evaluation, molecules: int = 2) -> Figure:
     return figure
 
 
-def _methods_with(evaluation: Evaluation, molecules: list[str], name: str) -> list[str]:
-    """Methods other than the reference that have the dataset for some molecule; ours first, then the oracle."""
+def _methods_with(evaluation: Evaluation, molecules: list[str], name: str, wanted: Sequence[str]) -> list[str]:
+    """Wanted methods that have the dataset for some molecule; ours first, then the oracle, without the reference."""
     found = [
         method
-        for method in dict.fromkeys(m for molecule in molecules for m in evaluation.methods(molecule))
+        for method in dict.fromkeys(m for molecule in molecules for m in evaluation.methods(molecule, wanted))
         if method != REFERENCE and any(evaluation.array(m, method, name) is not None for m in molecules)
     ]
     return sorted(found, key=lambda method: (method != "egi", method != ORACLE))

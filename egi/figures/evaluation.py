@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import h5py
 import numpy as np
 
 from egi.data.storage import StorageError
-from egi.figures.style import REFERENCE, ordered
+from egi.figures.style import ORACLE, REFERENCE, ordered
 
 
 class Evaluation:
@@ -54,9 +55,14 @@ class Evaluation:
         """Histogram edges (bins + 1,) of each quantity, in Å or radian."""
         return {name: edges[...] for name, edges in self._file["edges"].items()}
 
-    def methods(self, molecule: str) -> list[str]:
-        """Methods of a molecule in the order of legends, the reference first."""
-        return ordered(set(self._file[molecule]))
+    def methods(self, molecule: str, wanted: Sequence[str] = ()) -> list[str]:
+        """Methods of a molecule in the order of legends, the reference first.
+
+        With `wanted`, the reference and those, raw and refined; all, if none of the generated ones is wanted.
+        """
+        every = ordered(set(self._file[molecule]))
+        kept = [m for m in every if m.removesuffix("_refined") in (REFERENCE, *wanted)]
+        return kept if set(kept) - {REFERENCE, ORACLE} else every
 
     def array(self, molecule: str, method: str, name: str) -> np.ndarray | None:
         """A dataset of a molecule and method; None where it was not computed or is empty."""

@@ -26,7 +26,7 @@ ORACLE = "md_oracle"
 METHODS: dict[str, tuple[str, str, str]] = {
     REFERENCE: ("Reference MD", "#222222", "-"),
     ORACLE: ("MD oracle", "#7F7F7F", "--"),
-    "md_oracle_matched": ("MD oracle, as many frames", "#AAAAAA", ":"),
+    "md_oracle_matched": ("MD oracle, matched", "#AAAAAA", ":"),
     "egi": ("EGInterpolator", "#009E73", "-"),
     "egi_unfrozen": ("EGInterpolator-F (unfrozen)", "#CC79A7", "-."),
     "egi_naive": ("EGInterpolator-N (no pretraining)", "#E69F00", "--"),
@@ -43,6 +43,9 @@ METHODS: dict[str, tuple[str, str, str]] = {
 #: the oracle cut to a percentage of its length
 _CUT_ORACLE = re.compile(r"md_oracle_(\d+)")
 _SPARE = ("#332288", "#999933", "#661100", "#44AA99")
+
+#: methods that figures with a panel or a line a method show, unless told otherwise
+SHOWN = (ORACLE, "egi", "egi_naive", "geotdm")
 
 #: ten metastates, in order; light enough to lie under black and red markers
 METASTATES = (

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import BoundaryNorm, ListedColormap
@@ -9,7 +11,7 @@ from matplotlib.figure import Figure
 from scipy.ndimage import gaussian_filter
 
 from egi.figures.evaluation import Evaluation
-from egi.figures.style import METASTATES, REFERENCE, blank, colour_of, name_of, new_figure, nothing
+from egi.figures.style import METASTATES, REFERENCE, SHOWN, blank, colour_of, name_of, new_figure, nothing
 
 BINS = 60
 LARGEST_KT = 6.0
@@ -81,7 +83,7 @@ def path(ax: Axes, points: np.ndarray) -> None:
         )
 
 
-def surfaces(evaluation: Evaluation, molecules: int = 2) -> Figure:
+def surfaces(evaluation: Evaluation, methods: Sequence[str] = SHOWN, molecules: int = 2) -> Figure:
     """Free energy on the reference's TICA components: a row a molecule, a column a method.
 
     The first column is paper figure 5A.
@@ -89,7 +91,7 @@ def surfaces(evaluation: Evaluation, molecules: int = 2) -> Figure:
     chosen = evaluation.having("tica", limit=molecules)
     if not chosen:
         return nothing("No molecule has a TICA projection to draw.")
-    methods = list(dict.fromkeys(m for molecule in chosen for m in evaluation.methods(molecule)))
+    methods = list(dict.fromkeys(m for molecule in chosen for m in evaluation.methods(molecule, methods)))
     methods = [m for m in methods if any(_plane(evaluation, molecule, m) is not None for molecule in chosen)]
     if not methods:
         return nothing("No molecule has two TICA components to draw.")

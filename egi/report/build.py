@@ -15,7 +15,7 @@ from markupsafe import Markup
 from egi.config import Settings
 from egi.data.storage import atomic, package_versions
 from egi.report import summary
-from egi.report.tables import Table, read_paper, read_table
+from egi.report.tables import Table, read_paper, read_tables
 from egi.report.viewer import Limits, scenes
 
 _TASKS = {
@@ -106,7 +106,8 @@ def _dataset(report: Report, name: str, captions: dict[str, Any], paper: dict) -
     differences = summary.differences(settings, theirs) if settings else []
     sections = []
     for key, title in _TASKS.items():
-        tables = [read_table(path, name, paper) for stem in _TABLES[key] if (path := folder / f"{stem}.csv").is_file()]
+        paths = [folder / f"{stem}.csv" for stem in _TABLES[key]]
+        tables = [table for path in paths if path.is_file() for table in read_tables(path, name, paper)]
         figures = _figures(folder / "figures", captions, key)
         if tables or figures:
             sections.append({"key": key, "title": title, "tables": tables, "figures": figures})

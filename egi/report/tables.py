@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
@@ -39,8 +39,22 @@ METRICS = {
     "coherence": ("Frame-to-frame coherence", "mean cosine", ""),
     "coherence_difference": ("Coherence, less the reference's", "", "zero"),
     "slowest_timescale_ps": ("Slowest timescale", "ps", ""),
+    "graph_intact": ("Bonds intact", "share of frames", "higher"),
+    "clashing": ("Clashing", "share of frames", "lower"),
+    "right_hand": ("Right hand", "share of stereocentres", "higher"),
+    "mirror_images": ("Mirror images", "share of frames", "lower"),
+    "handedness_flips": ("Handedness flips", "a frame", "lower"),
     "mfpt_error": ("Error of passage times", "decades", "lower"),
 }
+#: the paper's metrics of each table; further ones follow in a table of their own
+PAPER_METRICS = {
+    "conformer_covmat": ("cov_r", "mat_r", "cov_p", "mat_p"),
+    "jsd": ("jsd_bond_length", "jsd_bond_angle", "jsd_torsion", "jsd_tica_0", "jsd_tica_0_1"),
+    "decorrelation": ("jsd_decorrelation",),
+    "occupancy": ("jsd_occupancy",),
+    "interpolation_paths": ("jsd_path_occupancy", "path_probability", "valid_path_rate", "valid_path_probability"),
+}
+_WIDEST = 5
 _PAPER_TABLES = ("table1", "table2", "figure3a")
 _STATISTICS = ("mean", "median")
 _PARTS = ("mean", "median", "molecules", "values", "left_out", "mean_low", "mean_high", "median_low", "median_high",
@@ -64,22 +78,42 @@ class Row:
     name: str
     colour: str
     cells: list[Cell]
-    extra: list[str]
     molecules: str
-    reason: str
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table ready for the template."""
+    """A table ready for the template.
+
+    Attributes
+    ----------
+    name, file, title : str
+    metrics : list of (str, str)
+        Name, and unit with direction.
+    rows : list of Row
+    notes : list of str
+        Why numbers are missing or few, each with the methods that it is about.
+    further : bool
+        Metrics beyond the paper's.
+    """
 
     name: str
+    file: str
     title: str
     metrics: list[tuple[str, str]]
-    extra: list[str]
-    rows: list[Row] = field(default_factory=list)
-    has_paper: bool = False
-    has_interval: bool = False
+    rows: list[Row]
+    notes: list[str]
+    further: bool
+
+    @property
+    def has_paper(self) -> bool:
+        """Whether the paper has a value for some cell."""
+        return any(cell.paper for row in self.rows for cell in row.cells)
+
+    @property
+    def has_interval(self) -> bool:
+        """Whether some cell has a confidence interval."""
+        return any(cell.interval for row in self.rows for cell in row.cells)
 
 
 def read_paper(path: str | Path) -> dict[tuple[str, str, str, str, str], str]:
@@ -95,8 +129,8 @@ def read_paper(path: str | Path) -> dict[tuple[str, str, str, str, str], str]:
     return found
 
 
-def read_table(path: Path, dataset: str, paper: dict) -> Table:
-    """A table of `results/{dataset}/` with the paper's values looked up.
+def read_tables(path: Path, dataset: str, paper: dict) -> list[Table]:
+    """A table of `results/{dataset}/` with the paper's values looked up; a wide one in two, the paper's metrics first.
 
     Raises
     ------
@@ -107,33 +141,61 @@ def read_table(path: Path, dataset: str, paper: dict) -> Table:
     if "method" not in values:
         raise ValueError(f"{path} has columns {list(values)}; wanted a table with the column 'method'")
     values = values.assign(shown=with_refined(values))
-    metrics = [c.removesuffix("_mean") for c in values if c.endswith("_mean") and not c.endswith("_values_mean")]
-    made = {f"{metric}_{part}" for metric in metrics for part in _PARTS}
-    extra = [c for c in values if c not in made and c not in ("method", "refined", "reason", "shown")]
-    setting = "conformer" if path.stem.startswith("conformer") else path.stem.split("_")[0]
     place = {method: index for index, method in enumerate(ordered(set(values["shown"])))}
     values = values.sort_values("shown", key=lambda names: names.map(place), kind="stable")
+    metrics = [c.removesuffix("_mean") for c in values if c.endswith("_mean") and not c.endswith("_values_mean")]
+    first = [m for m in metrics if m in PAPER_METRICS.get(_kind(path.stem), ())] if len(metrics) > _WIDEST else metrics
+    rest = [metric for metric in metrics if metric not in first]
+    groups = [(first, False), (rest, bool(first))]
+    return [_table(path.stem, values, group, further, (dataset, paper)) for group, further in groups if group]
+
+
+def _table(stem: str, values: pd.DataFrame, metrics: list[str], further: bool, known: tuple[str, dict]) -> Table:
+    dataset, paper = known
+    setting = "conformer" if stem.startswith("conformer") else stem.split("_")[0]
     best = _best(values, metrics)
     rows = []
     for index, row in values.iterrows():
         cells = [
-            _cell(row, metric, statistic, paper.get((dataset, setting, row["method"], metric, statistic), ""),
+            _cell(row, metric, statistic, paper.get((dataset, setting, row["shown"], metric, statistic), ""),
                   index in best[metric, statistic])
             for metric in metrics
             for statistic in _STATISTICS
         ]  # fmt: skip
         counts = {row.get(f"{metric}_molecules", "") for metric in metrics} - {""}
-        molecules = "/".join(sorted(counts, key=float)) if all(_number(c) is not None for c in counts) else ""
-        rows.append(
-            Row(name_of(row["shown"]), colour_of(row["shown"]), cells, [row[c] for c in extra],
-                molecules, row.get("reason", ""))
-        )  # fmt: skip
+        rows.append(Row(name_of(row["shown"]), colour_of(row["shown"]), cells, _range(counts)))
+    kind = _kind(stem)
+    title = TITLES.get(kind, kind.replace("_", " ").capitalize())
+    name = stem
+    if further:
+        name, title = f"{stem}-further", f"{title}: further metrics"
     return Table(
-        name=path.stem, title=_title(path.stem), metrics=[_heading(metric) for metric in metrics],
-        extra=[column.replace("_", " ") for column in extra], rows=rows,
-        has_paper=any(cell.paper for row in rows for cell in row.cells),
-        has_interval=any(cell.interval for row in rows for cell in row.cells),
+        name=name, file=f"{stem}.csv", title=title,
+        metrics=[_heading(metric) for metric in metrics], rows=rows, notes=_notes(values, metrics), further=further,
     )  # fmt: skip
+
+
+def _kind(stem: str) -> str:
+    return stem if stem in TITLES else stem.partition("_")[2]
+
+
+def _range(counts: set[str]) -> str:
+    numbers = sorted(int(number) for text in counts if (number := _number(text)) is not None)
+    return "" if not numbers else f"{numbers[0]}" if numbers[0] == numbers[-1] else f"{numbers[0]} to {numbers[-1]}"
+
+
+def _notes(values: pd.DataFrame, metrics: list[str]) -> list[str]:
+    """Reasons of these metrics, each once, with the methods it holds for."""
+    about: dict[str, list[str]] = {}
+    for _, row in values.iterrows():
+        for part in filter(None, row.get("reason", "").split("; ")):
+            metric, _, text = part.partition(": ")
+            if metric in metrics:
+                about.setdefault(f"{_heading(metric)[0]}: {text.replace('_', ' ')}", []).append(name_of(row["shown"]))
+            elif metric not in METRICS:
+                about.setdefault(part, []).append(name_of(row["shown"]))
+    every = len(values)
+    return [f"{text} ({'all rows' if len(names) == every else '; '.join(names)})." for text, names in about.items()]
 
 
 def _number(text: object) -> float | None:
@@ -176,10 +238,3 @@ def _heading(metric: str) -> tuple[str, str]:
     name, unit, better = METRICS.get(metric, (metric.replace("_", " ").capitalize(), "", ""))
     advice = {"": "", "zero": "zero is best"}.get(better, f"{better} is better")
     return name, ", ".join(part for part in (unit, advice) if part)
-
-
-def _title(stem: str) -> str:
-    if stem in TITLES:
-        return TITLES[stem]
-    kind = stem.partition("_")[2]
-    return TITLES.get(kind, kind.replace("_", " ").capitalize())

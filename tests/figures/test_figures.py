@@ -100,7 +100,7 @@ def test_jsd_bars_show_mean_and_keep_refined_apart():
 
 
 def test_occupancies_pair_each_method_with_the_reference(unconditional):
-    figure = dynamics.occupancies(unconditional, 1)
+    figure = dynamics.occupancies(unconditional, molecules=1)
     titles = [ax.get_title() for ax in figure.axes]
     assert titles == ["EGInterpolator", "MD oracle", "GeoTDM"]
     heights = [bar.get_height() for bar in figure.axes[0].patches]
@@ -108,7 +108,7 @@ def test_occupancies_pair_each_method_with_the_reference(unconditional):
 
 
 def test_autocorrelations_draw_the_line_at_one_over_e(unconditional):
-    figure = dynamics.autocorrelations(unconditional, 1)
+    figure = dynamics.autocorrelations(unconditional, molecules=1)
     lines = figure.axes[0].get_lines()
     assert len(lines) == 2 + 1
     assert lines[-1].get_ydata()[0] == pytest.approx(1 / np.e)
@@ -125,9 +125,12 @@ def test_free_energy_of_a_gaussian_is_its_quadratic_form():
     assert np.abs(row - centre**2 / 2)[np.abs(centre) < 2].max() < 0.25
 
 
-def test_surfaces_say_why_a_panel_is_empty(unconditional):
-    assert "no trajectory without NaN" not in texts(surfaces.surfaces(unconditional, 1))  # ar_egnn has no column at all
+def test_surfaces_leave_out_methods_without_a_projection_and_know_why(unconditional):
+    figure = surfaces.surfaces(unconditional, ["md_oracle", "ar_egnn", "egi"], molecules=1)
+    titles = [ax.get_title() for ax in figure.axes if ax.get_title()]
+    assert titles == ["Reference MD", "MD oracle", "EGInterpolator"]
     assert unconditional.why_missing("mol_0", "ar_egnn", "tica") == "no trajectory without NaN or infinity"
+    assert unconditional.why_missing("mol_0", "geotdm_refined", "tica") == "no samples of this molecule"
 
 
 def test_interpolations_mark_start_and_end(interpolation):

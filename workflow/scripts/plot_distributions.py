@@ -10,7 +10,7 @@ import pandas as pd
 from egi.cli import parser, run
 from egi.figures.distributions import distributions, histograms_of, jsd_bars
 from egi.figures.evaluation import Evaluation
-from egi.figures.style import look, save
+from egi.figures.style import SHOWN, look, save
 
 log = logging.getLogger("egi")
 PANELS = ("jsd_bond_length", "jsd_bond_angle", "jsd_torsion", "jsd_decorrelation", "jsd_tica_0", "jsd_tica_0_1")
@@ -22,7 +22,7 @@ def main(argv: list[str] | None = None) -> None:
     flags.add_argument("--evaluation", type=Path, required=True, help="evaluation/TASK.h5")
     flags.add_argument("--table", type=Path, required=True, help="TASK_jsd_per_molecule.csv")
     flags.add_argument("--decorrelation", type=Path, help="TASK_decorrelation_per_molecule.csv, for one more panel")
-    flags.add_argument("--methods", nargs="+", default=["md_oracle", "egi", "egi_naive", "geotdm"], metavar="NAME",
+    flags.add_argument("--methods", nargs="+", default=list(SHOWN), metavar="NAME",
                        help="methods whose distributions are drawn beside the reference's")  # fmt: skip
     flags.add_argument("--molecules", type=int, default=5, help="columns of the distributions")
     flags.add_argument("--distributions", type=Path, required=True, help="SVG to write")

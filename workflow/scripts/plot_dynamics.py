@@ -8,7 +8,7 @@ from pathlib import Path
 from egi.cli import parser, run
 from egi.figures.dynamics import autocorrelations, occupancies
 from egi.figures.evaluation import Evaluation
-from egi.figures.style import look, save
+from egi.figures.style import SHOWN, look, save
 from egi.figures.surfaces import surfaces
 
 log = logging.getLogger("egi")
@@ -18,6 +18,8 @@ def main(argv: list[str] | None = None) -> None:
     """An evaluation file in, three figures (SVG, PNG beside) out."""
     flags = parser(__doc__)
     flags.add_argument("--evaluation", type=Path, required=True, help="evaluation/TASK.h5")
+    flags.add_argument("--methods", nargs="+", default=list(SHOWN), metavar="NAME",
+                       help="methods shown beside the reference")  # fmt: skip
     flags.add_argument("--molecules", type=int, default=3, help="rows of each figure")
     flags.add_argument("--occupancy", type=Path, required=True, help="SVG to write")
     flags.add_argument("--autocorrelation", type=Path, required=True, help="SVG to write")
@@ -25,9 +27,9 @@ def main(argv: list[str] | None = None) -> None:
     args = flags.parse_args(argv)
 
     with look(), Evaluation(args.evaluation) as evaluation:
-        save(occupancies(evaluation, args.molecules), args.occupancy)
-        save(autocorrelations(evaluation, args.molecules), args.autocorrelation)
-        save(surfaces(evaluation, args.molecules), args.surface)
+        save(occupancies(evaluation, args.methods, args.molecules), args.occupancy)
+        save(autocorrelations(evaluation, args.methods, args.molecules), args.autocorrelation)
+        save(surfaces(evaluation, args.methods, args.molecules), args.surface)
         total = len(evaluation.molecules)
     log.info("dynamics of %d of %d molecules: %s, %s, %s", min(args.molecules, total), total,
              args.occupancy, args.autocorrelation, args.surface)  # fmt: skip

@@ -50,7 +50,7 @@ class Tally:
     rejected: Counter = field(default_factory=Counter)
 
 
-def collect(files: dict[str, Path], settings: GeomSettings, seed: int, outputs: Outputs) -> Tally:
+def collect(files: dict[str, Path], settings: GeomSettings, seed: int, outputs: Outputs, dataset: str = "") -> Tally:
     """Read, filter, split and store conformers.
 
     Parameters
@@ -61,6 +61,8 @@ def collect(files: dict[str, Path], settings: GeomSettings, seed: int, outputs: 
     seed : int
     outputs : Outputs
         Each appears only when complete.
+    dataset : str
+        Name, which tells the parts of GEOM's published folder apart.
 
     Raises
     ------
@@ -71,7 +73,7 @@ def collect(files: dict[str, Path], settings: GeomSettings, seed: int, outputs: 
         if not path.exists():
             raise UserError(f"source file {path} does not exist")
     tally = Tally()
-    gather = partial(_gather, settings=settings, seed=seed, tally=tally)
+    gather = partial(_gather, settings=settings, seed=seed, tally=tally, dataset=dataset)
     new = partial(create, kind=KIND, provenance={"seed": seed, "geom": settings.plain()})
     with _rejects(outputs.rejects) as rejects, ExitStack() as stack:
         if "all" in files:
@@ -92,16 +94,16 @@ def collect(files: dict[str, Path], settings: GeomSettings, seed: int, outputs: 
 
 
 def _gather(
-    path: Path, settings: GeomSettings, seed: int, tally: Tally, writer: Writer, rejects: csv.DictWriter,
-    split: str | None = None,
+    path: Path, settings: GeomSettings, seed: int, tally: Tally, dataset: str, writer: Writer,
+    rejects: csv.DictWriter, split: str | None = None,
 ) -> dict[str, str]:  # fmt: skip
     """Store what passes of one file; canonical SMILES without stereo by molecule id."""
-    entries = islice(SOURCES[settings.source].list(path, settings), settings.max_molecules)
+    entries = islice(SOURCES[settings.source].list(path, dataset), settings.max_molecules)
     results = ordered_map(partial(process, settings=settings, seed=seed), entries, settings.workers)
     identities: dict[str, str] = {}
     first_of: dict[str, str] = {}
     for result in tqdm(results, desc=f"molecules of {path.name}", unit=" molecules", mininterval=1):
-        _refuse_duplicate(result, first_of)
+        _refuse_duplicate(result, first_of, identities)
         rejects.writerows(result.rejects)
         tally.passed.update(result.passed)
         tally.rejected.update(result.rejected)
@@ -125,16 +127,15 @@ def process(entry: Entry, settings: GeomSettings, seed: int) -> Filtered:
             return Filtered(rejects=[row], rejected=Counter({name: 1}))
 
 
-def _refuse_duplicate(result: Filtered, first_of: dict[str, str]) -> None:
-    """Reject a molecule that the file already had, by canonical SMILES with stereo."""
+def _refuse_duplicate(result: Filtered, first_of: dict[str, str], identities: dict[str, str]) -> None:
+    """Reject a molecule that the file already had, by canonical SMILES with stereo or by id."""
     record = result.record
     if record is None:
         return
-    first = first_of.setdefault(record.smiles, record.id)
-    if first != record.id:
-        count = len(result.arrays["positions"])
+    first = record.id if record.id in identities else first_of.setdefault(record.smiles, record.id)
+    if first != record.id or record.id in identities:
         result.rejects.append(reject_row(record.id, record.smiles, "", "duplicate", f"same molecule as {first}"))
-        result.rejected["duplicate"] += count
+        result.rejected["duplicate"] += len(result.arrays["positions"])
         result.record = None
 
 

@@ -42,6 +42,8 @@ class Candidate:
         All atoms, one conformer each, perhaps unsanitised.
     energies, weights : sequence of float, optional
         kJ/mol and Boltzmann weight of each conformer.
+    positions : sequence of (all atoms, 3) ndarray, optional
+        Coordinates in Å to take instead of those in `conformers`.
     """
 
     id: str
@@ -49,6 +51,7 @@ class Candidate:
     conformers: Sequence[Chem.Mol]
     energies: Sequence[float] | None = None
     weights: Sequence[float] | None = None
+    positions: Sequence[np.ndarray] | None = None
 
 
 @dataclass
@@ -105,7 +108,8 @@ def filter_candidate(candidate: Candidate, elements: Sequence[str], most: int | 
     for index, mol in enumerate(candidate.conformers):
         try:
             sane = checks.run(mol, result)
-            coordinates = _coordinates(mol, molecules[0].GetNumAtoms() if molecules else sane.GetNumAtoms())
+            given = _given(mol) if candidate.positions is None else candidate.positions[index]
+            coordinates = _checked(given, molecules[0].GetNumAtoms() if molecules else sane.GetNumAtoms())
             coordinates = coordinates[_order(molecules[0] if molecules else sane, sane)]
         except Rejected as fault:
             _reject(result, candidate, index, *fault.args)
@@ -202,13 +206,17 @@ class _GraphChecks:
         return mol
 
 
-def _coordinates(mol: Chem.Mol, atoms: int) -> np.ndarray:
-    """Checked coordinates [atoms, 3] of the molecule's only conformer."""
+def _given(mol: Chem.Mol) -> np.ndarray:
+    """Coordinates of the molecule's only conformer."""
     if mol.GetNumConformers() != 1:
         raise Rejected("coordinates", f"{mol.GetNumConformers()} sets of coordinates in one conformer")
-    positions = mol.GetConformer().GetPositions()
+    return mol.GetConformer().GetPositions()
+
+
+def _checked(positions: np.ndarray, atoms: int) -> np.ndarray:
+    """The coordinates if they can be those of so many atoms."""
     if positions.shape != (atoms, 3):
-        raise Rejected("coordinates", f"{len(positions)} positions for {atoms} atoms")
+        raise Rejected("coordinates", f"positions of shape {positions.shape} for {atoms} atoms")
     if not np.isfinite(positions).all():
         raise Rejected("coordinates", "not finite")
     if atoms > 1 and not positions.any():

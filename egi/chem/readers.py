@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from rdkit import Chem, rdBase
 
+from egi.chem import geom
 from egi.chem.conformers import sample_conformers
 from egi.chem.filters import Candidate
 from egi.chem.molecules import parse_smiles
@@ -34,9 +35,9 @@ class Entry:
 
 @dataclass(frozen=True)
 class Source:
-    """A kind of input: `list(path, settings)` gives entries, `load(entry, settings, seed)` a candidate."""
+    """A kind of input: `list(path, dataset)` gives entries, `load(entry, settings, seed)` a candidate."""
 
-    list: Callable[[Path, GeomSettings], Iterator[Entry]]
+    list: Callable[[Path, str], Iterator[Entry]]
     load: Callable[[Entry, GeomSettings, int], Candidate]
 
 
@@ -56,7 +57,7 @@ def molecule_ids() -> Callable[[str, int], str]:
 # --- smiles: a .csv with a SMILES column, or a .smi
 
 
-def _list_smiles(path: Path, settings: GeomSettings) -> Iterator[Entry]:
+def _list_smiles(path: Path, dataset: str) -> Iterator[Entry]:
     name_molecule = molecule_ids()
     rows = _csv_rows(path) if path.suffix.lower() == ".csv" else _smi_rows(path)
     index = -1
@@ -98,7 +99,7 @@ def _load_smiles(entry: Entry, settings: GeomSettings, seed: int) -> Candidate:
 # --- sdf: conformers that the user already has, those of a molecule next to each other
 
 
-def _list_sdf(path: Path, settings: GeomSettings) -> Iterator[Entry]:
+def _list_sdf(path: Path, dataset: str) -> Iterator[Entry]:
     """Consecutive records of the same title and graph are conformers of one molecule."""
     name_molecule = molecule_ids()
     block: list[Chem.Mol | None] = []
@@ -152,7 +153,30 @@ def _sdf_energies(mols: list[Chem.Mol]) -> np.ndarray | None:
     return None
 
 
+# --- rdkit_folder and geodiff: GEOM
+
+
+def _list_folder(path: Path, dataset: str) -> Iterator[Entry]:
+    for molecule, smiles, content in geom.list_folder(path, dataset):
+        yield Entry(molecule, smiles, content)
+
+
+def _load_folder(entry: Entry, settings: GeomSettings, seed: int) -> Candidate:
+    return geom.load_molecule(entry.smiles, entry.content)
+
+
+def _list_geodiff(path: Path, dataset: str) -> Iterator[Entry]:
+    for smiles, items in geom.list_items(path):
+        yield Entry(geom.molecule_id(smiles), smiles, items)
+
+
+def _load_geodiff(entry: Entry, settings: GeomSettings, seed: int) -> Candidate:
+    return geom.load_items(entry.smiles, entry.content)
+
+
 SOURCES: dict[str, Source] = {
     "smiles": Source(_list_smiles, _load_smiles),
     "sdf": Source(_list_sdf, _load_sdf),
+    "rdkit_folder": Source(_list_folder, _load_folder),
+    "geodiff": Source(_list_geodiff, _load_geodiff),
 }

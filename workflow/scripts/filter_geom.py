@@ -25,7 +25,7 @@ def main(argv: list[str] | None = None) -> None:
     geom = dataset.geom
     files = files_of(args.files)
     outputs = Outputs({split: getattr(args, split) for split in SPLITS}, args.rejects, args.counts)
-    tally = collect(files, geom, settings.seed, outputs)
+    tally = collect(files, geom, settings.seed, outputs, args.dataset)
     made = ", ".join(f"{s} {tally.molecules[s]} molecules {tally.conformers[s]} conformers" for s in SPLITS)
     log.info(
         "made %s; rejected %d (see %s); in %s", made, sum(tally.rejected.values()), args.rejects, args.train.parent

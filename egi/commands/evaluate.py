@@ -1,0 +1,188 @@
+"""Score generated trajectories of a molecule against reference ones, whatever made them."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from decimal import Decimal
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from rdkit import Chem
+
+from egi import seeds
+from egi.chem.molecules import record_of
+from egi.config import EvaluationSettings
+from egi.data.storage import MoleculeRecord
+from egi.metrics import evaluation, figure_data, nulls, tables
+from egi.metrics.ensembles import Ensemble, cut, measures_of
+
+log = logging.getLogger(__name__)
+HELP = "score generated trajectories of a molecule against reference ones"
+METRICS = evaluation.FRAME_METRICS + evaluation.DYNAMICS_METRICS + evaluation.OCCUPANCY_METRICS
+_READERS = (".xtc", ".dcd", ".npy", ".pdb")
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Flags of the subcommand."""
+    files = f"trajectories, one file each ({', '.join(_READERS)}; .npy in angstrom, [frames, atoms, 3])"
+    parser.add_argument("--reference", nargs="+", type=Path, required=True, metavar="FILE", help=f"reference {files}")
+    parser.add_argument("--generated", nargs="+", type=Path, required=True, metavar="FILE", help=f"generated {files}")
+    parser.add_argument("--oracle", nargs="*", type=Path, default=[], metavar="FILE", help=f"held-out MD {files}")
+    parser.add_argument("--topology", type=Path, required=True, help="the molecule (SDF), atoms in the files' order")
+    parser.add_argument("--interval-ps", type=Decimal, required=True, help="time between frames")
+    parser.add_argument("--tica-lag", type=int, default=2, help="frames")
+    parser.add_argument("--msm-lag", type=int, default=10, help="frames")
+    parser.add_argument("--output", type=Path, default=Path("evaluation"), help="folder for tables and figures")
+    parser.add_argument("--seed", type=int, default=0)
+
+
+def main(args: argparse.Namespace) -> None:
+    """Read, score, print the table, write `scores.csv`, `evaluation.h5` and figures."""
+    interval_ps = float(args.interval_ps)
+    record, listed = read_molecule(args.topology)
+    settings = EvaluationSettings.model_validate({
+        "coverage_threshold": "0.5 angstrom", "tica_lag": f"{args.tica_lag * args.interval_ps} ps",
+        "msm_lag": f"{args.msm_lag * args.interval_ps} ps",
+    })  # fmt: skip
+    reference, generated, oracle = (
+        Ensemble(method, [read_frames(path, record, listed, interval_ps) for path in paths])
+        for method, paths in (("reference", args.reference), ("generated", args.generated), ("md_oracle", args.oracle))
+    )
+    shuffled = nulls.shuffled(reference, generated.frames, seeds.stream(args.seed, "shuffled_md"))
+    held_out = [oracle, cut(oracle, generated.frames, "md_oracle_matched")] if args.oracle else []
+    compared = [*held_out, generated, shuffled]
+    case = evaluation.Case(record, measures_of(record), interval_ps, reference, compared, [])
+    scores, arrays = score(case, settings, args.seed)
+    tables.write(args.output / "scores.csv", scores)
+    with figure_data.create(args.output / "evaluation.h5", interval_ps) as file:
+        file.add(record.id, record.smiles, arrays)
+    draw(args.output / "evaluation.h5", args.output)
+    sys.stdout.write(table_of(scores).to_string() + "\n")
+    log.info("%d scores of %s, figures and tables in %s", len(scores), record.smiles, args.output)
+
+
+def score(case: evaluation.Case, settings: EvaluationSettings, seed: int) -> tuple[pd.DataFrame, dict]:
+    """All metrics of a molecule as a long table, and the arrays for figures."""
+    frames = evaluation.distributions_of(case, settings, seed)
+    moving = evaluation.dynamics_of(case).rows + evaluation.occupancies_of(case, settings, seed).rows
+    rows = frames.rows + [row for row in moving if row.method != "shuffled_md"]
+    return tables.per_molecule(rows), frames.arrays
+
+
+def draw(data: Path, folder: Path) -> None:
+    """Distributions, autocorrelations, occupancies and free energy surfaces, SVG and PNG."""
+    from egi.figures import distributions, dynamics, surfaces  # matplotlib is slow to import
+    from egi.figures.evaluation import Evaluation
+    from egi.figures.style import save
+
+    with Evaluation(data) as found:
+        methods = ["generated", "md_oracle"]
+        figures = {
+            "distributions": distributions.distributions(distributions.histograms_of(found, methods, 1), found.edges),
+            "autocorrelation": dynamics.autocorrelations(found, methods=methods, molecules=1),
+            "occupancy": dynamics.occupancies(found, methods=methods, molecules=1),
+            "surfaces": surfaces.surfaces(found, methods=methods, molecules=1),
+        }
+    for name, figure in figures.items():
+        save(figure, folder / f"{name}.svg")
+
+
+def table_of(scores: pd.DataFrame) -> pd.DataFrame:
+    """Metrics by method; a missing value shows its status."""
+    shown = scores["value"].map("{:.4g}".format).where(scores["value"].notna(), scores["status"])
+    wide = scores.assign(shown=shown).pivot_table(index="metric", columns="method", values="shown", aggfunc="first")
+    methods = list(dict.fromkeys(scores["method"]))
+    return wide.reindex(index=[m for m in METRICS if m in wide.index], columns=methods).fillna("")
+
+
+def read_molecule(path: Path) -> tuple[MoleculeRecord, int]:
+    """The molecule of an SDF file, hydrogens added where it has none, and how many atoms the file lists.
+
+    Raises
+    ------
+    ValueError
+        If the file holds no valid molecule.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"topology {path} does not exist")
+    mol = next(iter(Chem.SDMolSupplier(str(path), removeHs=False)), None)
+    if mol is None or mol.GetNumAtoms() == 0:
+        raise ValueError(f"topology {path} holds no molecule that RDKit can read; wanted an SDF file")
+    listed = mol.GetNumAtoms()
+    if mol.GetConformer().Is3D():
+        Chem.AssignStereochemistryFrom3D(mol)
+    return record_of(Chem.AddHs(mol, addCoords=True), path.stem.replace("/", "_")), listed
+
+
+def read_frames(path: Path, record: MoleculeRecord, listed: int, interval_ps: float) -> np.ndarray:
+    """Modelled atoms of a trajectory, [T, n, 3] Å.
+
+    Parameters
+    ----------
+    path : Path
+    record : MoleculeRecord
+    listed : int
+        Atoms in the topology file.
+    interval_ps : float
+        Checked against the times in the file, where it has any.
+
+    Raises
+    ------
+    ValueError
+        If the file is empty, has other atoms, another interval or another unit of length.
+    """
+    positions, interval = _read(path)
+    atoms, modelled = positions.shape[1], record.modelled
+    if not len(positions):
+        raise ValueError(f"{path} holds no frames")
+    if atoms == len(modelled):
+        frames = positions
+    elif atoms in (listed, record.mol.GetNumAtoms()) and modelled.max() < atoms:
+        frames = positions[:, modelled]
+    else:
+        raise ValueError(f"{path} has {atoms} atoms; the topology has {record.mol.GetNumAtoms()} with hydrogens, "
+                         f"{len(modelled)} modelled")  # fmt: skip
+    if interval is not None and abs(interval - interval_ps) > 1e-3 * interval_ps:
+        raise ValueError(f"{path} has frames every {interval:g} ps; --interval-ps is {interval_ps:g}")
+    _check_unit(path, frames, record)
+    return frames.astype(np.float32)
+
+
+def _read(path: Path) -> tuple[np.ndarray, float | None]:
+    """Positions in Å, and the time between frames where the format has it."""
+    from mdtraj.formats import DCDTrajectoryFile, PDBTrajectoryFile, XTCTrajectoryFile  # slow to import
+
+    if not path.is_file():
+        raise FileNotFoundError(f"trajectory {path} does not exist")
+    if path.suffix == ".npy":
+        positions = np.load(path, allow_pickle=False)
+        if positions.ndim != 3 or positions.shape[2] != 3:
+            raise ValueError(f"{path} has shape {positions.shape}; wanted [frames, atoms, 3]")
+        return positions, None
+    if path.suffix == ".xtc":
+        with XTCTrajectoryFile(str(path)) as file:
+            positions, times, _, _ = file.read()
+        interval = float(np.median(np.diff(times))) if len(times) > 1 and times[-1] > times[0] else None
+        return 10.0 * positions, interval  # nm to Å
+    if path.suffix == ".dcd":
+        with DCDTrajectoryFile(str(path)) as file:
+            return file.read()[0], None
+    if path.suffix == ".pdb":
+        with PDBTrajectoryFile(str(path)) as file:
+            return np.asarray(file.positions), None
+    raise ValueError(f"{path} has the ending {path.suffix!r}; allowed: {', '.join(_READERS)}")
+
+
+def _check_unit(path: Path, frames: np.ndarray, record: MoleculeRecord) -> None:
+    limits = measures_of(record).contacts
+    pairs = limits.pairs[limits.bonded]
+    if not len(pairs):
+        return
+    lengths = np.linalg.norm(frames[:, pairs[:, 0]] - frames[:, pairs[:, 1]], axis=-1)
+    ratio = float(np.nanmedian(lengths / (limits.bond_angstrom[limits.bonded] / 1.3)))
+    if not 0.5 < ratio < 2:
+        cause = "the file is in nm" if 0.05 < ratio < 0.2 else "the unit, or the order of atoms, is another"
+        raise ValueError(f"{path} has bonds {ratio:.3g} times as long as they should be; {cause}; wanted angstrom")

@@ -8,6 +8,9 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from egi import seeds
+from egi.chem.conformers import sample_conformers
+from egi.chem.molecules import parse_smiles
 from egi.cli import UserError
 from egi.config import SPLITS
 from egi.data.storage import Reader, atomic
@@ -80,6 +83,23 @@ def read_jobs(molecules: Path, conformers: dict[str, Path], shard: int, shards: 
             starts = {k: positions[i].astype(float) for k, i in enumerate(indices)}
             jobs.append(Job(row["id"], split, readers[split].record(row["id"]).mol, starts))
     return jobs
+
+
+def job_of_smiles(smiles: str, name: str, replicas: int, seed: int) -> Job:
+    """A job for one molecule by hand, each replica from its own conformer as far as there are any.
+
+    Raises
+    ------
+    UserError
+        If the SMILES gives no molecule or no conformer.
+    """
+    try:
+        mol, _ = sample_conformers(parse_smiles(smiles), replicas, seeds.integer(seed, name, "conformers"))
+    except ValueError as error:
+        raise UserError(f"--smiles {smiles}: {error}") from error
+    positions = [conformer.GetPositions() for conformer in mol.GetConformers()]
+    mol.RemoveAllConformers()
+    return Job(name, "train", mol, {k: positions[k % len(positions)] for k in range(replicas)})
 
 
 def write_manifest(rows: list[dict[str, Any]], path: Path, max_failed_fraction: float) -> None:

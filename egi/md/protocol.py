@@ -224,19 +224,20 @@ def _after_failure(progress: _Progress, stage: str, error: Exception) -> None:
                 replica.molecule, replica.index, message, stage, progress.restarts, RESTARTS)  # fmt: skip
 
 
-def _context(progress: _Progress, engine: Engine, purpose: str, *, timestep_ps: float, npt: bool) -> openmm.Context:
-    """A context with seeds of its own for integrator and barostat."""
-    replica, settings = progress.replica, progress.replica.settings
+def new_context(
+    replica: Replica, engine: Engine, purpose: str, timestep_ps: float, npt: bool, attempt: int = 0
+) -> openmm.Context:
+    """A context with seeds of its own for integrator and barostat, derived from purpose and attempt."""
+    settings = replica.settings
     system = openmm.XmlSerializer.deserialize((replica.folder / "system.xml").read_text())
-    seed_names = (purpose, progress.restarts)
     if npt:
         barostat = openmm.MonteCarloBarostat(
             settings.pressure_bar, settings.temperature_kelvin, settings.barostat_interval_steps
         )
-        barostat.setRandomNumberSeed(replica.seed_of("barostat", *seed_names))
+        barostat.setRandomNumberSeed(replica.seed_of("barostat", purpose, attempt))
         system.addForce(barostat)
     integrator = openmm.LangevinMiddleIntegrator(settings.temperature_kelvin, settings.friction_per_ps, timestep_ps)
-    integrator.setRandomNumberSeed(replica.seed_of("integrator", *seed_names))
+    integrator.setRandomNumberSeed(replica.seed_of("integrator", purpose, attempt))
     chosen = openmm.Platform.getPlatformByName(engine.platform)
     return openmm.Context(system, integrator, chosen, platforms.properties(engine.platform, engine.threads))
 
@@ -245,7 +246,8 @@ def _equilibrate(progress: _Progress, engine: Engine) -> None:
     """Minimise, warm up at a short time step, then NVT at the full one; commits segment 0."""
     started = time.monotonic()
     replica, settings = progress.replica, progress.replica.settings
-    context = _context(progress, engine, "equilibration", timestep_ps=float(settings.warmup_timestep_ps), npt=False)
+    timestep = float(settings.warmup_timestep_ps)
+    context = new_context(replica, engine, "equilibration", timestep, npt=False, attempt=progress.restarts)
     positions, box = replica.start
     if box.any():
         context.setPeriodicBoxVectors(*(box * NM_PER_ANGSTROM))
@@ -285,8 +287,8 @@ def _produce(progress: _Progress, engine: Engine, solute_atoms: int) -> None:
     for segment in range(progress.committed() + 1, len(progress.replica.segments) + 1):
         started = time.monotonic()
         if context is None or engine.platform in platforms.REPEATABLE:
-            context = _context(progress, engine, f"segment {segment}", timestep_ps=float(settings.timestep_ps),
-                               npt=settings.solvent == "explicit")  # fmt: skip
+            context = new_context(progress.replica, engine, f"segment {segment}", float(settings.timestep_ps),
+                                  npt=settings.solvent == "explicit", attempt=progress.restarts)  # fmt: skip
             context.setState(openmm.XmlSerializer.deserialize(progress.state(segment - 1).read_text()))
         _run_segment(progress, context, segment, solute_atoms)
         progress.seconds["production"] += time.monotonic() - started

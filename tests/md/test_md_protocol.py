@@ -39,7 +39,7 @@ def test_finished_replica_has_every_frame_at_its_time(md, folder):
 def test_finished_replica_is_not_run_again(md, folder, monkeypatch):
     replica = Replica(folder, "mol", 0, md.settings(), 1)
     record = run_replica(replica, REFERENCE, 9)
-    monkeypatch.setattr(protocol, "_context", None)
+    monkeypatch.setattr(protocol, "new_context", None)
     assert run_replica(Replica(folder, "mol", 0, md.settings(), 1), REFERENCE, 9) == record
 
 

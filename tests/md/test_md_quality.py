@@ -71,7 +71,7 @@ def test_a_wrong_temperature_is_noticed(replica):
     lines = [line.split(",") for line in path.read_text().splitlines()]
     hot = [lines[0]] + [[t, e, str(float(k) * 1.7), d] for t, e, k, d in lines[1:]]
     path.write_text("\n".join(",".join(line) for line in hot))
-    assert "mean temperature 5" in assess(*replica)["reasons"]
+    assert "mean temperature" in assess(*replica)["reasons"]
 
 
 def test_double_bonds_count_as_centres():

@@ -119,6 +119,33 @@ def test_scripts_from_molecules_to_trajectories(md, tmp_path, config):
             np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
+def test_one_smiles_by_hand_and_its_cost_before(tmp_path, config, caplog):
+    output = tmp_path / "hand" / "butanol.csv"
+    flags = ["--config", config, "--dataset", "tiny", "--smiles", "C[C@H](O)CC", "--name", "butanol", "--replicas", 2,
+             "--output", output]  # fmt: skip
+    caplog.set_level("INFO", "egi")
+    call("simulate", *flags, "--dry-run")
+    assert "molecule butanol, atoms 15, charges nagl, replicas 2, ns_per_day" in caplog.text
+    assert (tmp_path / "hand" / "butanol" / "system.xml").is_file() and not output.exists()
+    call("simulate", *flags)
+    rows = rows_of(output)
+    assert [(row["molecule"], row["replica"], row["status"]) for row in rows] == [("butanol", k, "ok") for k in "01"]
+    starts = np.load(tmp_path / "hand" / "butanol" / "start.npz")
+    assert np.abs(starts["replica_0"] - starts["replica_1"]).max() > 0.1
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--smiles", "C1CC"], r"--smiles C1CC: .*no valid molecule"),
+        ([], r"give either --smiles, or --molecules and --conformers"),
+    ],
+)
+def test_bad_flags_are_refused(tmp_path, config, flags, message):
+    with pytest.raises(UserError, match=message):
+        call("simulate", "--config", config, "--dataset", "tiny", "--output", tmp_path / "x.csv", *flags)
+
+
 def test_rejected_share_above_the_limit_fails_and_keeps_the_table(tmp_path):
     rows = [{"molecule": "a", "replica": 0, "status": "ok"},
             {"molecule": "b", "replica": 0, "status": "rejected", "stage": "charges", "reason": "slow"}]  # fmt: skip

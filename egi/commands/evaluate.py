@@ -14,6 +14,7 @@ from rdkit import Chem
 
 from egi import seeds
 from egi.chem.molecules import record_of
+from egi.cli import UserError
 from egi.config import EvaluationSettings
 from egi.data.storage import MoleculeRecord
 from egi.metrics import evaluation, figure_data, nulls, tables
@@ -103,14 +104,14 @@ def read_molecule(path: Path) -> tuple[MoleculeRecord, int]:
 
     Raises
     ------
-    ValueError
+    UserError
         If the file holds no valid molecule.
     """
     if not path.is_file():
         raise FileNotFoundError(f"topology {path} does not exist")
     mol = next(iter(Chem.SDMolSupplier(str(path), removeHs=False)), None)
     if mol is None or mol.GetNumAtoms() == 0:
-        raise ValueError(f"topology {path} holds no molecule that RDKit can read; wanted an SDF file")
+        raise UserError(f"topology {path} holds no molecule that RDKit can read; wanted an SDF file")
     listed = mol.GetNumAtoms()
     if mol.GetConformer().Is3D():
         Chem.AssignStereochemistryFrom3D(mol)
@@ -131,22 +132,22 @@ def read_frames(path: Path, record: MoleculeRecord, listed: int, interval_ps: fl
 
     Raises
     ------
-    ValueError
+    UserError
         If the file is empty, has other atoms, another interval or another unit of length.
     """
     positions, interval = _read(path)
     atoms, modelled = positions.shape[1], record.modelled
     if not len(positions):
-        raise ValueError(f"{path} holds no frames")
+        raise UserError(f"{path} holds no frames")
     if atoms == len(modelled):
         frames = positions
     elif atoms in (listed, record.mol.GetNumAtoms()) and modelled.max() < atoms:
         frames = positions[:, modelled]
     else:
-        raise ValueError(f"{path} has {atoms} atoms; the topology has {record.mol.GetNumAtoms()} with hydrogens, "
+        raise UserError(f"{path} has {atoms} atoms; the topology has {record.mol.GetNumAtoms()} with hydrogens, "
                          f"{len(modelled)} modelled")  # fmt: skip
     if interval is not None and abs(interval - interval_ps) > 1e-3 * interval_ps:
-        raise ValueError(f"{path} has frames every {interval:g} ps; --interval-ps is {interval_ps:g}")
+        raise UserError(f"{path} has frames every {interval:g} ps; --interval-ps is {interval_ps:g}")
     _check_unit(path, frames, record)
     return frames.astype(np.float32)
 
@@ -160,7 +161,7 @@ def _read(path: Path) -> tuple[np.ndarray, float | None]:
     if path.suffix == ".npy":
         positions = np.load(path, allow_pickle=False)
         if positions.ndim != 3 or positions.shape[2] != 3:
-            raise ValueError(f"{path} has shape {positions.shape}; wanted [frames, atoms, 3]")
+            raise UserError(f"{path} has shape {positions.shape}; wanted [frames, atoms, 3]")
         return positions, None
     if path.suffix == ".xtc":
         with XTCTrajectoryFile(str(path)) as file:
@@ -173,7 +174,7 @@ def _read(path: Path) -> tuple[np.ndarray, float | None]:
     if path.suffix == ".pdb":
         with PDBTrajectoryFile(str(path)) as file:
             return np.asarray(file.positions), None
-    raise ValueError(f"{path} has the ending {path.suffix!r}; allowed: {', '.join(_READERS)}")
+    raise UserError(f"{path} has the ending {path.suffix!r}; allowed: {', '.join(_READERS)}")
 
 
 def _check_unit(path: Path, frames: np.ndarray, record: MoleculeRecord) -> None:
@@ -185,4 +186,4 @@ def _check_unit(path: Path, frames: np.ndarray, record: MoleculeRecord) -> None:
     ratio = float(np.nanmedian(lengths / (limits.bond_angstrom[limits.bonded] / 1.3)))
     if not 0.5 < ratio < 2:
         cause = "the file is in nm" if 0.05 < ratio < 0.2 else "the unit, or the order of atoms, is another"
-        raise ValueError(f"{path} has bonds {ratio:.3g} times as long as they should be; {cause}; wanted angstrom")
+        raise UserError(f"{path} has bonds {ratio:.3g} times as long as they should be; {cause}; wanted angstrom")

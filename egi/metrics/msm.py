@@ -119,19 +119,7 @@ def fit_metastates(
         longest = max((len(s) for s in series), default=0)
         raise Unscorable("too_few_frames", f"the longest trajectory has {longest} frames; the MSM lag is {lag}")
     projected = [tica.project(s, tica.kinetic_dimensions) for s in long]
-    supported = sum(map(len, long)) // FRAMES_A_MICROSTATE
-    count = min(microstates, supported)
-    while True:
-        if count < 2:
-            raise Unscorable("disconnected", "no two connected microstates in the reference")
-        centres, micro = _cluster(projected, count, seed)
-        try:
-            model = markov_model(micro, lag, len(centres))
-            break
-        except Unscorable:
-            if supported >= microstates:
-                raise
-            count //= 2
+    centres, micro, model = _connected_microstates(projected, lag, microstates, seed)
     metastate_of = _lump(model, metastates)
     meta = [metastate_of[m] for m in micro]
     coarse = markov_model(meta, lag, int(metastate_of.max()) + 1)
@@ -141,6 +129,23 @@ def fit_metastates(
     return MetastateModel(
         tica, centres, metastate_of, model.transition, coarse.transition, coarse.stationary, lag, note, error
     )
+
+
+def _connected_microstates(
+    projected: list[np.ndarray], lag: int, microstates: int, seed: int
+) -> tuple[np.ndarray, list[np.ndarray], MarkovModel]:
+    """Centres, discrete trajectories and MSM; fewer microstates than wanted where the data do not support as many."""
+    supported = sum(map(len, projected)) // FRAMES_A_MICROSTATE
+    count = min(microstates, supported)
+    while count >= 2:
+        centres, micro = _cluster(projected, count, seed)
+        try:
+            return centres, micro, markov_model(micro, lag, len(centres))
+        except Unscorable:
+            if supported >= microstates:
+                raise
+            count //= 2
+    raise Unscorable("disconnected", "no two connected microstates in the reference")
 
 
 def _cluster(projected: list[np.ndarray], count: int, seed: int) -> tuple[np.ndarray, list[np.ndarray]]:

@@ -93,6 +93,7 @@ def loss_of(method: str, task: str, diffusion: DiffusionSettings) -> Loss:
     schedule = Schedule(diffusion)
 
     def loss(model: nn.Module, batch: Batch, generator: torch.Generator) -> Tensor:
+        """The denoising loss with the task's given frames."""
         condition = condition_mask(task, *batch.positions.shape[:2])
         if condition is not None:
             condition = condition.to(batch.positions.device)
@@ -171,20 +172,7 @@ def train(model: nn.Module, loss: Loss, train_set: Dataset, val_set: Dataset | N
     module = _Module(model, loss, train_set, val_set, run, steps)
     module.resume()
     if module.step < steps:
-        trainer = pl.Trainer(
-            max_steps=steps - module.step,
-            accelerator={"auto": "auto", "cpu": "cpu", "cuda": "gpu"}[run.device],
-            devices=settings.devices,
-            strategy="ddp" if settings.devices > 1 else "auto",
-            precision=settings.precision,
-            gradient_clip_val=settings.gradient_clip,
-            plugins=[LightningEnvironment()],  # Slurm is Snakemake's business
-            use_distributed_sampler=False,
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-        )
+        trainer = _trainer(run, steps - module.step)
         try:
             trainer.fit(module)
         except SIGTERMException as stop:  # raised between steps, so the state is whole
@@ -194,6 +182,24 @@ def train(model: nn.Module, loss: Loss, train_set: Dataset, val_set: Dataset | N
             return steps
     module.finish()
     return steps
+
+
+def _trainer(run: Run, steps: int) -> pl.Trainer:
+    """A Lightning trainer that keeps to training: no logger, no files, no Slurm (that is Snakemake's business)."""
+    return pl.Trainer(
+        max_steps=steps,
+        accelerator={"auto": "auto", "cpu": "cpu", "cuda": "gpu"}[run.device],
+        devices=run.settings.devices,
+        strategy="ddp" if run.settings.devices > 1 else "auto",
+        precision=run.settings.precision,
+        gradient_clip_val=run.settings.gradient_clip,
+        plugins=[LightningEnvironment()],
+        use_distributed_sampler=False,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
 
 
 class _Module(pl.LightningModule):
@@ -211,6 +217,7 @@ class _Module(pl.LightningModule):
     # ---- Lightning's hooks
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
+        """Adam, going on from the resumed state."""
         parameters = [p for p in self.model.parameters() if p.requires_grad]
         self._optimizer = torch.optim.Adam(parameters, lr=self.run.settings.learning_rate, foreach=True)
         if self._optimizer_state is not None:
@@ -218,6 +225,7 @@ class _Module(pl.LightningModule):
         return self._optimizer
 
     def train_dataloader(self) -> DataLoader:
+        """Batches of the steps that are left."""
         settings = self.run.settings
         share = (self.trainer.global_rank, self.trainer.world_size)
         steps = range(self.step, self._steps)
@@ -225,6 +233,7 @@ class _Module(pl.LightningModule):
         return _loader(self._train_set, batches, self.device)
 
     def on_fit_start(self) -> None:
+        """Clock, running loss, averaged parameters and progress bar."""
         self._started = self._saved = time.monotonic()
         self._sum, self._count = torch.tensor(self._running[0], device=self.device), self._running[1]
         trained = [p.requires_grad for p in self.model.parameters()]
@@ -237,6 +246,7 @@ class _Module(pl.LightningModule):
         )  # fmt: skip
 
     def training_step(self, batch: Batch, index: int) -> Tensor:
+        """The loss, its noise following from the step."""
         names = ("noise", self.step, self.global_rank)
         loss = self._loss(self.model, batch, torch_generator(self.run.seed, *names, device=str(self.device)))
         self._sum += loss.detach()
@@ -244,6 +254,7 @@ class _Module(pl.LightningModule):
 
     @torch.no_grad()
     def on_train_batch_end(self, outputs: Any, batch: Any, index: int) -> None:
+        """Count the step, average the weights, and validate and save when it is time."""
         self.step += 1
         self._count += 1
         settings, now = self.run.settings, time.monotonic()
@@ -256,6 +267,7 @@ class _Module(pl.LightningModule):
             self.save()
 
     def teardown(self, stage: str) -> None:
+        """Close the progress bar."""
         self._progress.close()
 
     # ---- validation and files

@@ -58,12 +58,11 @@ def sample(
     batch : torch_geometric.data.Batch
         One graph a sample.
     given : (nodes, frames, 3) Tensor
-        Coordinates of the given frames in Å, which come back bit for bit; the others are ignored.
+        Given frames in Å, which come back bit for bit; the others are ignored.
     condition : (nodes, frames) bool Tensor
         True where a frame is given.
     sampling : SamplingSettings
-    generator : torch.Generator
-        On the device of `given`.
+    generator : torch.Generator, on the device of `given`
 
     Returns
     -------
@@ -77,22 +76,19 @@ def sample(
         If samples stay non-finite.
     """
     frames.check_inputs(batch, given, condition)
-    result, redrawn = given.clone(), torch.zeros(batch.num_graphs, dtype=torch.long, device=given.device)
     wanted = torch.arange(batch.num_graphs, device=given.device)
+    result, redrawn = given.clone(), torch.zeros_like(wanted)
     for _ in range(MAX_REDRAWS + 1):
         nodes = torch.isin(batch.batch, wanted)
         part = batch if nodes.all() else Batch.from_data_list(batch.index_select(wanted.cpu()))
         result[nodes] = _reverse(model, schedule, part, given[nodes], condition[nodes], sampling, generator)
-        fine = torch.ones_like(redrawn).scatter_reduce_(
-            0, batch.batch, result.isfinite().all(-1).all(-1).long(), reduce="amin"
-        )
-        wanted = (fine == 0).nonzero().squeeze(1)
+        wanted = batch.batch[~result.isfinite().all(-1).all(-1)].unique()
         if not len(wanted):
             return Samples(result, redrawn)
         redrawn[wanted] += 1
     raise SamplingError(
-        f"{len(wanted)} of {batch.num_graphs} samples were not finite {MAX_REDRAWS + 1} times in a row "
-        f"(sampler {sampling.sampler}, {sampling.steps} steps); train longer or take more steps"
+        f"{len(wanted)} of {batch.num_graphs} samples were not finite {MAX_REDRAWS + 1} times in a row, with "
+        f"sampler = {sampling.sampler}, steps = {sampling.steps}; train longer or take more steps"
     )
 
 

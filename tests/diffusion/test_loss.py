@@ -118,6 +118,24 @@ def test_loss_of_silence_is_the_noise_itself():
     torch.testing.assert_close(seen["positions"][:, [0, 39]], centred[:, [0, 39]])
 
 
+@pytest.mark.parametrize("align_conditional", [False, True])
+def test_noisy_frames_are_turned_against_given_ones_only_if_asked(align_conditional):
+    batch, clean, seen = graphs(6), draw(6, 4, 3, seed=3), {}
+    clean = clean - clean.mean(0)
+    condition = torch.zeros(6, 4, dtype=torch.bool)
+    condition[:, 0] = True
+
+    def model(batch, positions, step, condition):
+        seen.update(positions=positions, step=step)
+        return torch.zeros_like(positions)
+
+    diffusion_loss(model, SCHEDULE, batch, clean, condition, generator(2), align_conditional)
+    rest = (seen["positions"] - SCHEDULE.scales(seen["step"])[0] * clean)[:, 1:]
+    torque = torch.linalg.cross(clean[:, 1:], rest, dim=-1).sum((0, 1))
+    torch.testing.assert_close(seen["positions"][:, 0], clean[:, 0])
+    assert (torque.norm() < 1e-3) == align_conditional
+
+
 def test_autoregressive_loss_regresses_the_displacement():
     batch, positions = graphs(4), draw(4, 6, 3).cumsum(1)
 

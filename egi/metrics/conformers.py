@@ -13,6 +13,7 @@ from egi.metrics.scores import Score, Unscorable
 MAX_SYMMETRIES = 4096
 TIMEOUT_SECONDS = 600.0
 METRICS = ("cov_r", "mat_r", "cov_p", "mat_p")
+_NEWTON_STEPS = 50
 # RDKit's rule: terminal O and N of a conjugated group (carboxylate, nitro, acid) are equivalent
 _TERMINAL = Chem.MolFromSmarts("[O,N;D1;$([O,N;D1]-[*]=[O,N;D1]),$([O,N;D1]=[*]-[O,N;D1])]~[*]")
 
@@ -72,18 +73,35 @@ def best_rmsd(probe: np.ndarray, target: np.ndarray, mappings: np.ndarray, timeo
     end = time.monotonic() + timeout_seconds
     for mapping in mappings:
         right = target[:, mapping].transpose(1, 0, 2).reshape(atoms, -1)  # [atoms, R * 3]
-        covariance = (left @ right).reshape(len(probe), 3, len(target), 3).transpose(0, 2, 1, 3)
-        np.maximum(best, _optimal_trace(covariance), out=best)
+        covariance = (left @ right).reshape(len(probe), 3, len(target), 3).transpose(1, 3, 0, 2)
+        np.maximum(best, _optimal_trace(covariance, norms / 2), out=best)
         if time.monotonic() > end:
             raise Unscorable("timeout", f"{len(mappings)} symmetries took over {timeout_seconds:g} s")
     return np.sqrt(np.clip(norms - 2 * best, 0, None) / atoms)
 
 
-def _optimal_trace(covariance: np.ndarray) -> np.ndarray:
-    """Largest trace of R C over proper rotations R: s1 + s2 + sign(det C) s3 of the singular values of C."""
-    gram = np.swapaxes(covariance, -1, -2) @ covariance
-    values = np.sqrt(np.clip(np.linalg.eigvalsh(gram), 0, None))  # ascending
-    return values[..., 2] + values[..., 1] + np.sign(np.linalg.det(covariance)) * values[..., 0]
+def _optimal_trace(covariance: np.ndarray, bound: np.ndarray) -> np.ndarray:
+    """Largest trace of R C [3, 3, P, R] over proper rotations R, by Newton's method from a bound (Theobald 2005).
+
+    It is the largest root of x^4 - 2 tr(G) x^2 - 8 det(C) x + 2 tr(G^2) - tr(G)^2 with G = C^T C, that is
+    s1 + s2 + sign(det C) s3 of the singular values of C; between it and the bound the polynomial is convex.
+    """
+    x, y, z = (np.ascontiguousarray(row) for row in covariance)  # rows of C, each [3, P, R]
+    xx, yy, zz, xy, yz, zx = (
+        np.einsum("kpr,kpr->pr", a, b) for a, b in ((x, x), (y, y), (z, z), (x, y), (y, z), (z, x))
+    )
+    trace = xx + yy + zz
+    constant = 2 * (xx**2 + yy**2 + zz**2 + 2 * (xy**2 + yz**2 + zx**2)) - trace**2
+    linear = -8 * sum(x[i] * (y[i - 2] * z[i - 1] - y[i - 1] * z[i - 2]) for i in range(3))
+    root = bound.copy()
+    for _ in range(_NEWTON_STEPS):
+        value = ((root**2 - 2 * trace) * root + linear) * root + constant
+        slope = 4 * (root**2 - trace) * root + linear
+        step = np.divide(value, slope, out=np.zeros_like(root), where=slope > 0)
+        root -= step
+        if (step <= 1e-12 * bound).all():
+            break
+    return root
 
 
 def coverage_and_matching(rmsd: np.ndarray, threshold_angstrom: float) -> list[Score]:

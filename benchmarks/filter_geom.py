@@ -5,8 +5,8 @@
 The plain way unpickles the whole list with the real classes and runs RDKit's checks on each conformer anew. Conformers
 are jittered, five a molecule; molecules differ by isotope labels where there are not enough. The last line is one JSON
 object: ``conformers_per_second`` (goal: 1500 on two idle cores) and the same by CPU time of all processes together,
-``speedup`` over the plain way, and ``memory_growth``, peak memory at the largest over that at the smallest number, near 1
-if memory is flat, with the plain way's beside it.
+``speedup`` over the plain way, and ``memory_growth``, peak memory at the largest over that at the smallest number (1 if
+memory is flat), with the plain way's beside it.
 """
 
 from __future__ import annotations

@@ -1,0 +1,160 @@
+"""Force-field energies of generated frames beside those of MD frames, all treated alike.
+
+The hydrogens that are not modelled are placed anew by RDKit and relaxed in the gas phase with the modelled atoms held
+fixed; the energy is the molecule's OpenFF energy with the charges of its MD. MD frames lose and regain their
+hydrogens in the same way, so that the comparison is one of modelled atoms only.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from rdkit import Chem
+
+from egi.chem.molecules import modelled_atoms
+from egi.data.storage import MoleculeRecord
+from egi.metrics.scores import Score, Unscorable, mean_score
+
+METRICS = ("energy_overlap", "energy_within", "energy_excess")
+#: kJ/mol a heavy atom, either side of the reference's median
+BOUND = 10.0
+FRAMES = 100
+_BINS = 20
+_MINIMISER_STEPS = 200
+_TOLERANCE = 10.0  # kJ/mol/nm
+_NM_PER_ANGSTROM = 0.1
+
+
+def with_hydrogens(record: MoleculeRecord, frames: np.ndarray) -> np.ndarray:
+    """All atoms of frames of modelled atoms, in the molecule's order; RDKit places the hydrogens.
+
+    Parameters
+    ----------
+    record : MoleculeRecord
+    frames : (T, n, 3) ndarray
+        Å.
+
+    Returns
+    -------
+    (T, all atoms, 3) ndarray
+    """
+    bare = modelled_atoms(record.mol)[0]
+    for frame in frames:
+        conformer = Chem.Conformer(bare.GetNumAtoms())
+        conformer.SetPositions(np.ascontiguousarray(frame, dtype=float))
+        bare.AddConformer(conformer, assignId=True)
+    full = Chem.AddHs(bare, addCoords=True)
+    positions = np.stack([conformer.GetPositions() for conformer in full.GetConformers()])
+    order = np.empty(record.mol.GetNumAtoms(), dtype=np.int64)
+    order[record.modelled] = np.arange(len(record.modelled))
+    for place, atom in enumerate(record.modelled.tolist()):
+        wanted = _added(record.mol, atom, set(record.modelled.tolist()))
+        order[wanted] = _added(full, place, set(range(len(record.modelled))))
+    return positions[:, order]
+
+
+def _added(mol: Chem.Mol, atom: int, modelled: set[int]) -> list[int]:
+    """Hydrogens on an atom that are not modelled."""
+    return [n.GetIdx() for n in mol.GetAtomWithIdx(atom).GetNeighbors() if n.GetIdx() not in modelled]
+
+
+@dataclass(frozen=True)
+class GasPhase:
+    """A molecule in the gas phase, its modelled atoms fixed.
+
+    Attributes
+    ----------
+    record : MoleculeRecord
+    context : openmm.Context
+    """
+
+    record: MoleculeRecord
+    context: object
+
+    def energies(self, frames: np.ndarray) -> np.ndarray:
+        """Energy of each frame after relaxing its hydrogens, (T, n, 3) Å to (T,) kJ/mol; NaN where there is none."""
+        from openmm import LocalEnergyMinimizer, OpenMMException  # slow to import, absent without the md extra
+
+        found = np.full(len(frames), np.nan)
+        for k, positions in enumerate(with_hydrogens(self.record, frames) * _NM_PER_ANGSTROM):
+            try:
+                self.context.setPositions(positions)
+                LocalEnergyMinimizer.minimize(self.context, _TOLERANCE, _MINIMISER_STEPS)
+                found[k] = self.context.getState(getEnergy=True).getPotentialEnergy()._value
+            except OpenMMException:
+                continue  # atoms on top of each other: no finite energy
+        return np.where(np.isfinite(found), found, np.nan)
+
+
+def gas_phase(record: MoleculeRecord, charges: np.ndarray, force_field: str) -> GasPhase:
+    """The molecule in the gas phase.
+
+    Parameters
+    ----------
+    record : MoleculeRecord
+    charges : (all atoms,) ndarray
+        In units of the elementary charge, as in ``charges.json``.
+    force_field : str
+        Such as ``openff-2.2.1``.
+
+    Raises
+    ------
+    Unscorable
+        If the force field cannot describe it.
+    """
+    import openmm  # absent without the md extra
+
+    from egi.md.common import Rejected
+    from egi.md.molecule import openff_molecule
+    from egi.md.system import parametrised
+
+    if len(charges) != record.mol.GetNumAtoms():
+        raise Unscorable("failed", f"{len(charges)} charges for {record.mol.GetNumAtoms()} atoms")
+    try:
+        made, topology = parametrised(openff_molecule(record.mol), charges, force_field)
+    except Rejected as error:
+        raise Unscorable("failed", error.reason) from error
+    system = made.createSystem(topology, constraints=None, rigidWater=False)
+    for atom in record.modelled.tolist():
+        system.setParticleMass(atom, 0.0)
+    platform = openmm.Platform.getPlatformByName("Reference")
+    return GasPhase(record, openmm.Context(system, openmm.VerletIntegrator(0.001), platform))
+
+
+def evenly(frames: np.ndarray, most: int = FRAMES) -> np.ndarray:
+    """At most so many frames, evenly spread."""
+    return frames[np.unique(np.linspace(0, len(frames) - 1, min(most, len(frames))).astype(int))]
+
+
+def energy_scores(reference: np.ndarray, generated: np.ndarray, heavy_atoms: int, note: str = "") -> list[Score]:
+    """Overlap of energy distributions, share of frames near the reference's median, median excess.
+
+    Parameters
+    ----------
+    reference, generated : (frames,) ndarray
+        kJ/mol; NaN where a frame has no finite energy.
+    heavy_atoms : int
+    note : str
+        Goes to the reason column.
+
+    Raises
+    ------
+    Unscorable
+        If no energy of a side is finite.
+    """
+    known = [e[np.isfinite(e)] for e in (reference, generated)]
+    if not all(map(len, known)):
+        raise Unscorable("failed", f"{len(known[0])} reference and {len(known[1])} generated energies are finite")
+    low, high = known[0].min(), known[0].max()
+    edges = np.concatenate([[-np.inf], np.linspace(low, high + 1e-9, _BINS + 1), [np.inf]])
+    shares = [np.histogram(e, edges)[0] / len(e) for e in (reference, generated)]  # NaN counts in no bin
+    centre = np.median(known[0])
+    excess = (generated - centre) / heavy_atoms
+    lost = len(generated) - len(known[1])
+    note = "; ".join(filter(None, [note, f"{lost} frames without a finite energy" if lost else ""]))
+    return [
+        mean_score("energy_overlap", np.minimum(*shares).sum(), note),
+        mean_score("energy_within", np.abs(excess) < BOUND, note),
+        mean_score("energy_excess", np.nanmedian(excess), note),
+    ]

@@ -243,25 +243,30 @@ def new_context(
 
 
 def _equilibrate(progress: _Progress, engine: Engine) -> None:
-    """Minimise, warm up at a short time step, then NVT at the full one; commits segment 0."""
+    """Equilibrate and commit the state as segment 0."""
     started = time.monotonic()
-    replica, settings = progress.replica, progress.replica.settings
-    timestep = float(settings.warmup_timestep_ps)
-    context = new_context(replica, engine, "equilibration", timestep, npt=False, attempt=progress.restarts)
+    context = equilibrated(progress.replica, engine, progress.restarts)
+    progress.seconds["equilibration"] += time.monotonic() - started
+    _commit_state(progress, context, 0)
+
+
+def equilibrated(replica: Replica, engine: Engine, attempt: int = 0) -> openmm.Context:
+    """A context after minimisation, a warm-up at a short time step, and NVT at the full one."""
+    settings = replica.settings
+    context = new_context(replica, engine, "equilibration", float(settings.warmup_timestep_ps), False, attempt)
     positions, box = replica.start
     if box.any():
         context.setPeriodicBoxVectors(*(box * NM_PER_ANGSTROM))
     context.setPositions(positions * NM_PER_ANGSTROM)
     openmm.LocalEnergyMinimizer.minimize(context, MINIMISE_TOLERANCE, MINIMISE_ITERATIONS)
-    context.setVelocitiesToTemperature(settings.temperature_kelvin, replica.seed_of("velocities", progress.restarts))
+    context.setVelocitiesToTemperature(settings.temperature_kelvin, replica.seed_of("velocities", attempt))
     integrator = context.getIntegrator()
     integrator.step(whole_multiple(settings.warmup_ps, settings.warmup_timestep_ps, "warmup", "warmup_timestep"))
     integrator.setStepSize(float(settings.timestep_ps))
     integrator.step(whole_multiple(settings.nvt_ps, settings.timestep_ps, "nvt", "timestep"))
     context.setTime(0)
     context.setStepCount(0)
-    progress.seconds["equilibration"] += time.monotonic() - started
-    _commit_state(progress, context, 0)
+    return context
 
 
 def _commit_state(progress: _Progress, context: openmm.Context, segment: int) -> None:

@@ -1,0 +1,116 @@
+"""Time our simulation against bare OpenMM on the same system in the same run.
+
+    python benchmarks/simulate.py [--rounds 4] [--platform CPU] [--threads 1]
+
+A round runs one solvated replica by our protocol and as many bare time steps, in turn, so that a busy machine slows
+both. Ours counts everything from the equilibrated state to the finished files: contexts, energies, trajectory, states
+and the final check. The last line is one JSON object: ``efficiency`` (bare time over ours, median over rounds; goal:
+0.95), ``aggregate_speedup`` (two molecules at once on two cores, a thread each, over one after the other with two
+threads) and ``vacuum_reference_over_cpu`` (speed of the Reference platform over the CPU platform in vacuum).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import openmm
+
+from egi.config import SimulationSettings
+from egi.md.estimate import steps_per_second
+from egi.md.manifest import job_of_smiles
+from egi.md.protocol import Engine, Replica, equilibrated, run_replica
+from egi.md.shard import Shard
+from egi.md.system import build
+
+SMILES = "CCC[C@@H](O)CC#N"
+SHORT = {"charges": "nagl", "padding": "8 angstrom", "warmup": "0.4 ps", "nvt": "0.8 ps"}
+log = logging.getLogger("benchmark")
+
+
+def settings_of(production_ps: float, **changes: object) -> SimulationSettings:
+    """Solvated, one segment, the paper's saving interval."""
+    time_span = {"production": f"{production_ps} ps", "segment": f"{production_ps} ps"}
+    return SimulationSettings.model_validate({**SHORT, **time_span, **changes})
+
+
+def efficiency(folder: Path, args: argparse.Namespace) -> float:
+    """Bare time over our time for the same production."""
+    settings = settings_of(args.production)
+    built = build(job_of_smiles(SMILES, "mol", args.rounds, 0), settings, 0, folder / "mol")
+    steps = int(settings.production_ps / settings.timestep_ps)
+    ratios = []
+    for index in range(args.rounds):
+        replica, engine = Replica(folder / "mol", "mol", index, settings, 0), Engine(args.platform, args.threads)
+        started = time.monotonic()
+        context = equilibrated(replica, engine)
+        context.getIntegrator().step(args.warm_steps)
+        context.getState(energy=True)
+        equilibration, started = time.monotonic() - started, time.monotonic()
+        context.getIntegrator().step(steps)
+        context.getState(energy=True)
+        bare, started = time.monotonic() - started, time.monotonic()
+        del context
+        record = run_replica(replica, engine, built["solute_atoms"])
+        ours = time.monotonic() - started - record["seconds"]["equilibration"]
+        log.info("round %d: bare %.2f s, ours %.2f s (set-up %.1f s)", index, bare, ours, equilibration)
+        ratios.append(bare / ours)
+    return statistics.median(ratios)
+
+
+def aggregate_speedup(folder: Path, args: argparse.Namespace) -> float:
+    """Throughput of two molecules at once, a thread each, over one at a time with two threads."""
+    jobs = [job_of_smiles(smiles, f"m{i}", 1, 0) for i, smiles in enumerate((SMILES, "CCC(C)CO"))]
+    seconds = {}
+    for concurrent in (1, 2):
+        settings = settings_of(args.production, concurrent_replicas=concurrent, platform=args.platform)
+        place = folder / f"concurrent_{concurrent}"
+        for job in jobs:
+            build(job, settings, 0, place / job.id)
+        rows = Shard(jobs, settings, 0, place, threads=2).run()
+        speeds = [row["ns_per_day"] for row in rows]
+        # one after the other the molecules share the time; side by side their speeds add up
+        seconds[concurrent] = sum(1 / speed for speed in speeds) if concurrent == 1 else max(1 / s for s in speeds)
+        log.info("%d at once: %s ns/day each", concurrent, speeds)
+    return seconds[1] / seconds[2]
+
+
+def vacuum_ratio(folder: Path) -> float:
+    """Steps a second on Reference over those on the CPU platform, one thread, in vacuum."""
+    settings = settings_of(8, solvent="vacuum")
+    build(job_of_smiles(SMILES, "gas", 1, 0), settings, 0, folder / "gas")
+    replica = Replica(folder / "gas", "gas", 0, settings, 0)
+    speed = {name: steps_per_second(replica, Engine(name, 1)) for name in ("Reference", "CPU")}
+    log.info("vacuum, steps a second: %s", speed)
+    return speed["Reference"] / speed["CPU"]
+
+
+def main() -> None:
+    """Run all three and print the JSON line."""
+    made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    made.add_argument("--rounds", type=int, default=4)
+    made.add_argument("--production", type=float, default=8.0, help="ps of a round")
+    made.add_argument("--warm-steps", type=int, default=50)
+    made.add_argument("--platform", default="CPU")
+    made.add_argument("--threads", type=int, default=1)
+    args = made.parse_args()
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(message)s")
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        result = {
+            "efficiency": round(efficiency(folder, args), 4),
+            "aggregate_speedup": round(aggregate_speedup(folder, args), 3),
+            "vacuum_reference_over_cpu": round(vacuum_ratio(folder), 2),
+            "openmm": openmm.version.version,
+        }
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,4 +1,4 @@
-"""The networks' layers written straight from their equations, and what the benchmarks share: molecules, timing, memory."""
+"""The networks' layers written straight from their equations, and what the benchmarks share."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from torch_geometric.data import Batch, Data
 from egi.chem.features import atom_features
 from egi.chem.graph import edges
 from egi.nn.basic import frequencies, norm
+from egi.nn.linear import Linear
 from egi.nn.spatial import EGCL
 from egi.nn.temporal import TemporalAttention
 
@@ -47,24 +48,22 @@ class PlainEGCL(EGCL):
     def forward(self, graph, x, h):
         """As `EGCL.forward`."""
         h = h.expand(-1, x.shape[1], -1)
-        on_target, on_source, on_node = self.node.weight.chunk(3)
         i, j = graph.target, graph.source
         distance = norm(x[i] - x[j])
         inputs = torch.cat([h[i], h[j], distance, graph.features.expand(-1, x.shape[1], -1)], dim=-1)
-        first = torch.cat([on_target, on_source, self.edge.weight], dim=1)
-        message = torch.nn.functional.linear(inputs, first, self.edge.bias)
+        first = torch.cat([self.from_target.weight, self.from_source.weight, self.from_edge.weight], dim=1)
+        message = torch.nn.functional.linear(inputs, first, self.from_target.bias)
         message = torch.nn.functional.silu(self.message(torch.nn.functional.silu(message)))
         dx = graph.sum(self.coordinate(message) * (x[i] - x[j]) / (distance + 1)) * graph.inverse_degree
         inputs = torch.cat([h, graph.sum(message)], dim=-1)
-        hidden = torch.nn.functional.linear(
-            inputs, torch.cat([on_node, self.gathered.weight], dim=1), self.gathered.bias
-        )
+        weight = torch.cat([self.from_self.weight, self.from_messages.weight], dim=1)
+        hidden = torch.nn.functional.linear(inputs, weight, self.from_messages.bias)
         return dx, self.invariant(torch.nn.functional.silu(hidden))
 
 
 def plain(model: torch.nn.Module) -> torch.nn.Module:
     """The model itself with its layers turned to their plain forms."""
-    forms = {TemporalAttention: PlainTemporalAttention, EGCL: PlainEGCL}
+    forms = {TemporalAttention: PlainTemporalAttention, EGCL: PlainEGCL, Linear: torch.nn.Linear}
     for module in model.modules():
         module.__class__ = forms.get(type(module), type(module))
     return model

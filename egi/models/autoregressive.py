@@ -13,6 +13,7 @@ from egi.models.base import Network
 from egi.models.basices import spatial_layer
 from egi.nn.basic import at_least_float32, full_precision, mlp, shrink
 from egi.nn.embedding import Embedding
+from egi.nn.linear import Linear
 from egi.nn.spatial import Graph
 from egi.nn.transformer import EquivariantTransformer
 
@@ -48,7 +49,7 @@ class AutoregressiveET(Network):
             for index in range(settings.layers)
         )
         self.gate = mlp(settings.hidden, settings.hidden, settings.hidden)
-        self.out = shrink(nn.Linear(settings.hidden, settings.hidden, bias=False), 0.1)
+        self.out = shrink(Linear(settings.hidden, settings.hidden, bias=False), 0.1)
 
     def evolve(self, graph: Graph, x: Tensor, h: Tensor, condition: Tensor | None) -> Tensor:
         """See `Network.evolve`."""

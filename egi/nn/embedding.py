@@ -10,6 +10,7 @@ from egi.chem.graph import EDGE_TYPES
 from egi.config import ModelSettings
 from egi.nn.basic import at_least_float32, sinusoids
 from egi.nn.checks import check_range, check_shape, graph_of_node
+from egi.nn.linear import Linear
 from egi.nn.spatial import Graph
 
 
@@ -31,8 +32,8 @@ class Embedding(nn.Module):
         self.time_width = settings.time_width if timed else 0
         self.atom = nn.Embedding(len(ELEMENTS), settings.atom_width)
         self.edge = nn.Embedding(len(EDGE_TYPES), settings.edge_width)
-        self.join = nn.Linear(settings.atom_width + FEATURE_WIDTH, settings.atom_width)
-        self.project = nn.Linear(settings.atom_width + self.time_width, settings.hidden)
+        self.join = Linear(settings.atom_width + FEATURE_WIDTH, settings.atom_width)
+        self.project = Linear(settings.atom_width + self.time_width, settings.hidden)
 
     def forward(self, batch, step: Tensor | None, condition: Tensor | None) -> Tensor:
         """Invariants before the first layer.
@@ -80,12 +81,11 @@ class Embedding(nn.Module):
         check_shape("edge_type", kinds, (edges.shape[1],))
         check_range("edge_type has values", kinds, len(EDGE_TYPES))
         check_range("edge_index has nodes", edges, batch.num_nodes)
-        source, target = edges
         dtype = self.edge.weight.dtype
         degree = torch.zeros(batch.num_nodes, dtype=dtype, device=edges.device)
-        degree = degree.index_add(0, target, torch.ones_like(target, dtype=dtype))
+        degree = degree.index_add(0, edges[1], torch.ones_like(edges[1], dtype=dtype))
         inverse = (1 / degree.clamp(min=1)).view(-1, 1, 1)
-        return Graph(source, target, self.edge(kinds).unsqueeze(1), inverse, batch.num_nodes)
+        return Graph(edges, self.edge(kinds).unsqueeze(1), inverse, batch.num_nodes)
 
 
 def element_indices(atomic_numbers: Tensor) -> Tensor:

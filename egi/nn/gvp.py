@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from egi.nn.basic import at_least_float32, full_precision, norm, shrink
+from egi.nn.linear import Linear, product
 
 #: vector channels between the two layers of a transition
 VECTOR_CHANNELS = 4
@@ -25,10 +26,10 @@ class GVP(nn.Module):
 
     def __init__(self, hidden: int, channels_in: int, channels_hidden: int, channels_out: int) -> None:
         super().__init__()
-        self.to_hidden = nn.Linear(channels_in, channels_hidden, bias=False)
-        self.to_out = nn.Linear(channels_hidden, channels_out, bias=False)
-        self.scalars = nn.Linear(hidden + channels_hidden, hidden)
-        self.gate = nn.Linear(hidden, channels_out)
+        self.to_hidden = Linear(channels_in, channels_hidden, bias=False)
+        self.to_out = Linear(channels_hidden, channels_out, bias=False)
+        self.scalars = Linear(hidden + channels_hidden, hidden)
+        self.gate = Linear(hidden, channels_out)
 
     def forward(self, scalars: Tensor, vectors: Tensor) -> tuple[Tensor, Tensor]:
         """Map invariants and vectors.
@@ -49,8 +50,7 @@ class GVP(nn.Module):
         # W_m [s, |V_h|] without storing the concatenation
         width = scalars.shape[-1]
         weight = self.scalars.weight
-        scalars = nn.functional.linear(scalars, weight[:, :width], self.scalars.bias)
-        scalars = scalars + nn.functional.linear(lengths, weight[:, width:])
+        scalars = product(scalars, weight[:, :width], self.scalars.bias) + product(lengths, weight[:, width:])
         gate = at_least_float32(self.gate(scalars).sigmoid())
         return scalars, gate.unsqueeze(-1) * out
 

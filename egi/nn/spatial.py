@@ -8,7 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from egi.nn.basic import at_least_float32, norm, shrink
+from egi.nn.edges import BlockedEdges, blocked
 from egi.nn.gvp import GVPTransition
+from egi.nn.linear import Linear
 
 #: triples of neighbour vectors in the chirality term
 TRIPLES = 4
@@ -18,11 +20,20 @@ TRIPLES = 4
 class Graph:
     """Edges of a batch, the same for all frames and layers."""
 
-    source: Tensor  #: [edges] long, j of j -> i
-    target: Tensor  #: [edges] long, i
+    index: Tensor  #: [2, edges] long, row 0 the source j and row 1 the target i of j -> i
     features: Tensor  #: [edges, 1, edge width]
     inverse_degree: Tensor  #: [nodes, 1, 1], 1 / number of edges that end at the node (0 if none)
     nodes: int
+
+    @property
+    def source(self) -> Tensor:
+        """[edges] long, j of j -> i."""
+        return self.index[0]
+
+    @property
+    def target(self) -> Tensor:
+        """[edges] long, i of j -> i."""
+        return self.index[1]
 
     def sum(self, messages: Tensor) -> Tensor:
         """[edges, frames, width] summed over the edges that end at each node: [nodes, frames, width]."""
@@ -37,24 +48,31 @@ class EGCL(nn.Module):
         dx_i = mean_j phi_x(m_ij) (x_i - x_j) / (d_ij + 1)
         dh_i = phi_h(h_i, sum_j m_ij)
 
-    phi_e is linear-SiLU-linear-SiLU, phi_x and phi_h are linear-SiLU-linear. The first layer of
-    phi_e is split: what depends on h_i or h_j alone is computed once a node, in one product with
-    phi_h's share.
+    phi_e is linear-SiLU-linear-SiLU, phi_x and phi_h are linear-SiLU-linear. The first layers of
+    phi_e and phi_h are split by input, so that what depends on h_i or h_j alone is computed once a
+    node rather than once an edge.
 
     Parameters
     ----------
     hidden, edge_width : int
+    channels : int
+        Outputs of phi_x beside the weight of the coordinate message, for subclasses.
     """
 
-    def __init__(self, hidden: int, edge_width: int) -> None:
+    def __init__(self, hidden: int, edge_width: int, channels: int = 0) -> None:
         super().__init__()
-        self.node = nn.Linear(hidden, 3 * hidden, bias=False)  # rows: phi_e on h_i, phi_e on h_j, phi_h on h_i
-        self.edge = nn.Linear(1 + edge_width, hidden)  # phi_e on d, then e; its bias
-        self.message = nn.Linear(hidden, hidden)
-        self.coordinate = nn.Sequential(nn.Linear(hidden, hidden), nn.SiLU(), nn.Linear(hidden, 1, bias=False))
-        shrink(self.coordinate[2], 0.1)
-        self.gathered = nn.Linear(hidden, hidden)  # phi_h on the sum of messages; its bias
-        self.invariant = nn.Linear(hidden, hidden)
+        # phi_e: first layer on h_i, h_j and (d, e); second layer
+        self.from_target = Linear(hidden, hidden)
+        self.from_source = Linear(hidden, hidden, bias=False)
+        self.from_edge = Linear(1 + edge_width, hidden, bias=False)
+        self.message = Linear(hidden, hidden)
+        # phi_x
+        self.coordinate = nn.Sequential(Linear(hidden, hidden), nn.SiLU(), Linear(hidden, 1 + channels, bias=False))
+        self.coordinate[2].weight.data[0] *= 0.1  # a fresh layer moves little
+        # phi_h: first layer on h_i and the sum of messages; second layer
+        self.from_self = Linear(hidden, hidden, bias=False)
+        self.from_messages = Linear(hidden, hidden)
+        self.invariant = Linear(hidden, hidden)
 
     def forward(self, graph: Graph, x: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
         """Increments of coordinates and invariants.
@@ -71,39 +89,35 @@ class EGCL(nn.Module):
         -------
         tuple of [nodes, frames, 3] Tensor (Å) and [nodes, frames, hidden] Tensor
         """
-        of_target, of_source, of_node = self.node(h).chunk(3, dim=-1)
-        direction, distance = self.geometry(graph, x)
-        message = self.messages(graph, of_target, of_source, distance)
-        gathered = graph.sum(message)
-        dx = self.pull(graph, message, direction)
-        dh = self.invariant(nn.functional.silu(of_node + self.gathered(gathered)))
+        direction, distance = geometry(graph, x)
+        gathered, channels = self.edges(graph, h, distance)
+        dx = graph.sum(channels * direction) * graph.inverse_degree
+        dh = self.invariant(nn.functional.silu(self.from_self(h) + self.from_messages(gathered)))
         return dx, dh
 
-    def geometry(self, graph: Graph, x: Tensor) -> tuple[Tensor, Tensor]:
-        """(x_i - x_j) / (d_ij + 1) [edges, frames, 3] and d_ij [edges, frames, 1] in Å."""
-        difference = x[graph.target] - x[graph.source]
-        distance = norm(difference)
-        return difference / (distance + 1), distance
-
-    def messages(self, graph: Graph, of_target: Tensor, of_source: Tensor, distance: Tensor) -> Tensor:
-        """m_ij [edges, frames, hidden] from the node shares of phi_e's first layer."""
-        constant = nn.functional.linear(graph.features, self.edge.weight[:, 1:], self.edge.bias)  # [edges, 1, hidden]
-        first = of_target[graph.target] + of_source[graph.source] + constant
-        first = torch.addcmul(first, distance.to(first.dtype), self.edge.weight[:, 0].to(first.dtype))
-        return nn.functional.silu(self.message(nn.functional.silu(first)))
-
-    def pull(self, graph: Graph, message: Tensor, direction: Tensor) -> Tensor:
-        """dx [nodes, frames, 3] in Å, in at least float32."""
-        weight = at_least_float32(self.coordinate(message))
-        return graph.sum(weight * direction) * graph.inverse_degree
+    def edges(self, graph: Graph, h: Tensor, distance: Tensor) -> tuple[Tensor, Tensor]:
+        """Sum of messages [nodes, frames, hidden] and outputs of phi_x [edges, frames, 1 + channels]."""
+        inputs = torch.cat([distance, graph.features.expand(-1, distance.shape[1], -1)], dim=-1)
+        of_target, of_source = self.from_target(h), self.from_source(h)
+        if blocked(h):
+            frames = distance.shape[1]
+            nodes = (part.expand(-1, frames, -1) for part in (of_target, of_source))
+            linear, last = self.coordinate[0], self.coordinate[2]
+            return BlockedEdges.apply(
+                graph.index, *nodes, inputs, self.from_edge.weight, self.message.weight, self.message.bias,
+                linear.weight, linear.bias, last.weight,
+            )  # fmt: skip
+        first = of_target.index_select(0, graph.target) + of_source.index_select(0, graph.source)
+        message = nn.functional.silu(self.message(nn.functional.silu(first + self.from_edge(inputs))))
+        return graph.sum(message), at_least_float32(self.coordinate(message))
 
 
 class ChiralEGCL(EGCL):
     """EGCL that sees handedness (setting `chirality_aware`; not in the paper).
 
-    Each node sums K triples of neighbour vectors, gated by the messages,
+    Each node sums K triples of neighbour vectors, gated by further outputs of phi_x,
 
-        a_i^k, b_i^k, c_i^k = sum_j tanh(gate^k(m_ij)) (x_i - x_j) / (d_ij + 1),
+        a_i^k, b_i^k, c_i^k = sum_j tanh(phi_x^k(m_ij)) (x_i - x_j) / (d_ij + 1),
 
     the triple products p_i^k = a . (b x c), squashed to p / (1 + |p|), enter phi_h, and the cross
     products a x b, weighted by invariants, enter dx. Both follow rotations exactly; under a
@@ -111,26 +125,31 @@ class ChiralEGCL(EGCL):
     """
 
     def __init__(self, hidden: int, edge_width: int) -> None:
-        super().__init__(hidden, edge_width)
-        self.gates = nn.Linear(hidden, 3 * TRIPLES)
-        self.handed = nn.Linear(TRIPLES, hidden, bias=False)
-        self.turn = shrink(nn.Linear(hidden, TRIPLES), 0.1)
+        super().__init__(hidden, edge_width, channels=3 * TRIPLES)
+        self.from_triples = Linear(TRIPLES, hidden, bias=False)
+        self.turn = shrink(Linear(hidden, TRIPLES), 0.1)
 
     def forward(self, graph: Graph, x: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
         """As `EGCL.forward`."""
-        of_target, of_source, of_node = self.node(h).chunk(3, dim=-1)
-        direction, distance = self.geometry(graph, x)
-        message = self.messages(graph, of_target, of_source, distance)
-        gates = at_least_float32(self.gates(message)).tanh()
-        vectors = graph.sum((gates.unsqueeze(-1) * direction.unsqueeze(-2)).flatten(-2))
+        direction, distance = geometry(graph, x)
+        gathered, channels = self.edges(graph, h, distance)
+        gates = channels[..., 1:].tanh().unsqueeze(-1)
+        vectors = graph.sum((gates * direction.unsqueeze(-2)).flatten(-2))
         first, second, third = vectors.unflatten(-1, (3, TRIPLES, 3)).unbind(-3)  # [nodes, frames, TRIPLES, 3] each
         cross = torch.linalg.cross(first, second, dim=-1)
         product = (cross * third).sum(dim=-1)
-        handed = self.handed(product / (1 + product.abs()))
-        hidden = nn.functional.silu(of_node + self.gathered(graph.sum(message)) + handed)
+        handed = self.from_triples(product / (1 + product.abs()))
+        hidden = nn.functional.silu(self.from_self(h) + self.from_messages(gathered) + handed)
         turn = at_least_float32(self.turn(hidden)).unsqueeze(-1)
-        dx = self.pull(graph, message, direction) + (turn * cross).sum(dim=-2)
+        dx = graph.sum(channels[..., :1] * direction) * graph.inverse_degree + (turn * cross).sum(dim=-2)
         return dx, self.invariant(hidden)
+
+
+def geometry(graph: Graph, x: Tensor) -> tuple[Tensor, Tensor]:
+    """(x_i - x_j) / (d_ij + 1) [edges, frames, 3] and d_ij [edges, frames, 1] in Å."""
+    difference = x.index_select(0, graph.target) - x.index_select(0, graph.source)
+    distance = norm(difference)
+    return difference / (distance + 1), distance
 
 
 class SpatialLayer(nn.Module):

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from egi.nn.basic import at_least_float32, full_precision, mlp, shrink, sinusoids
+from egi.nn.linear import Linear, product
 
 
 class TemporalAttention(nn.Module):
@@ -31,11 +32,11 @@ class TemporalAttention(nn.Module):
     def __init__(self, hidden: int, n_frequencies: int) -> None:
         super().__init__()
         self.n_frequencies = n_frequencies
-        self.first = nn.Linear(hidden, 3 * hidden)  # first layers of q, k and v in one product
-        self.query = nn.Linear(hidden, hidden)
-        self.key = nn.Linear(hidden, hidden)
-        self.value = shrink(nn.Linear(hidden, hidden), 0.3)
-        self.relative = nn.Linear(2 * n_frequencies, hidden, bias=False)  # W, sine columns first
+        self.first = Linear(hidden, 3 * hidden)  # first layers of q, k and v in one product
+        self.query = Linear(hidden, hidden)
+        self.key = Linear(hidden, hidden)
+        self.value = shrink(Linear(hidden, hidden), 0.3)
+        self.relative = Linear(2 * n_frequencies, hidden, bias=False)  # W, sine columns first
         self.scale = mlp(hidden, hidden, 1)  # g
         shrink(self.scale[2], 0.1)
 
@@ -67,7 +68,7 @@ class TemporalAttention(nn.Module):
         count = self.n_frequencies
         weight = self.relative.weight.to(query.dtype)  # [hidden, 2 * count]
         sin, cos = sinusoids(torch.arange(frames, device=x.device), count, query.dtype)  # [frames, count] each
-        projected = query @ weight
+        projected = product(query, weight.t())
         u_sin, u_cos = projected[..., :count], projected[..., count:]
         phases = torch.cat([cos, sin], dim=-1).expand(nodes, frames, 2 * count)
         padding = x.new_zeros(()).expand(nodes, frames, 4)  # the fused kernels want one width
@@ -79,4 +80,4 @@ class TemporalAttention(nn.Module):
         ).squeeze(1)  # [nodes, frames, hidden + 2 * count + 4]
         mean_value, mean_cos, mean_sin, mean_scale, mean_scaled_x = attended.split([hidden, count, count, 1, 3], dim=-1)
         relative = torch.cat([sin * mean_cos - cos * mean_sin, cos * mean_cos + sin * mean_sin], dim=-1)
-        return x * mean_scale - mean_scaled_x, mean_value + relative @ weight.T
+        return x * mean_scale - mean_scaled_x, mean_value + product(relative, weight)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from egi.nn.basic import at_least_float32, full_precision, norm
+from egi.nn.linear import Linear
 from egi.nn.spatial import Graph
 
 HEADS = 8
@@ -62,10 +63,10 @@ class EquivariantTransformer(nn.Module):
         self.parts = 2 if first else 3  # of D^v f * v
         width = RADIAL_FUNCTIONS + edge_width
         self.norm = nn.LayerNorm(hidden)
-        self.query_key_value = nn.Linear(hidden, (2 + self.parts) * hidden)  # q, k and the parts of v
-        self.modulate = nn.Sequential(nn.Linear(width, (1 + self.parts) * hidden), nn.SiLU())  # D^k and D^v
-        self.out = nn.Linear(hidden, hidden if first else 3 * hidden)  # W_o
-        self.mix = None if first else nn.Linear(hidden, 3 * hidden, bias=False)  # U_1, U_2, U_3
+        self.query_key_value = Linear(hidden, (2 + self.parts) * hidden)  # q, k and the parts of v
+        self.modulate = nn.Sequential(Linear(width, (1 + self.parts) * hidden), nn.SiLU())  # D^k and D^v
+        self.out = Linear(hidden, hidden if first else 3 * hidden)  # W_o
+        self.mix = None if first else Linear(hidden, 3 * hidden, bias=False)  # U_1, U_2, U_3
 
     def forward(self, graph: Graph, x: Tensor, h: Tensor, vectors: Tensor | None) -> tuple[Tensor, Tensor]:
         """Increments of invariants and vector features.

@@ -18,12 +18,12 @@ def graph():
     pairs = torch.combinations(torch.arange(NODES - 1))  # the last node has no edge
     pairs = pairs[torch.randperm(len(pairs))[:7]]
     source, target = torch.cat([pairs, pairs.flip(1)]).T
-    degree = torch.bincount(target, minlength=NODES).clamp(min=1)
-    return Graph(source, target, torch.randn(len(source), 1, EDGE_WIDTH), 1 / degree.double().view(-1, 1, 1), NODES)
+    inverse_degree = 1 / torch.bincount(target, minlength=NODES).clamp(min=1).double().view(-1, 1, 1)
+    return Graph(torch.stack([source, target]), torch.randn(len(source), 1, EDGE_WIDTH), inverse_degree, NODES)
 
 
 def cast(graph: Graph, dtype: torch.dtype) -> Graph:
-    return Graph(graph.source, graph.target, graph.features.to(dtype), graph.inverse_degree.to(dtype), NODES)
+    return Graph(graph.index, graph.features.to(dtype), graph.inverse_degree.to(dtype), NODES)
 
 
 def state(dtype=torch.float64):
@@ -41,18 +41,17 @@ def stirred(layer, dtype=torch.float64):
 
 def plain(layer: EGCL, graph: Graph, x: torch.Tensor, h: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """EGCL edge by edge, with concatenated inputs and whole weight matrices."""
-    on_target, on_source, on_node = layer.node.weight.chunk(3)
-    first = torch.cat([on_target, on_source, layer.edge.weight], dim=1)  # on [h_i, h_j, d, e]
+    first = torch.cat([layer.from_target.weight, layer.from_source.weight, layer.from_edge.weight], dim=1)
     dx, sums = [torch.zeros_like(x[0]) for _ in range(NODES)], [torch.zeros_like(h[0]) for _ in range(NODES)]
     for j, i, e in zip(graph.source.tolist(), graph.target.tolist(), graph.features[:, 0], strict=True):
         distance = ((x[i] - x[j]).square().sum(-1, keepdim=True) + 1e-12).sqrt()
         inputs = torch.cat([h[i], h[j], distance, e.expand(FRAMES, -1)], dim=-1)
-        message = silu(layer.message(silu(inputs @ first.T + layer.edge.bias)))
+        message = silu(layer.message(silu(inputs @ first.T + layer.from_target.bias)))
         degree = int((graph.target == i).sum())
         dx[i] = dx[i] + layer.coordinate(message) * (x[i] - x[j]) / (distance + 1) / degree
         sums[i] = sums[i] + message
-    phi_h = torch.cat([on_node, layer.gathered.weight], dim=1)  # on [h_i, sum]
-    hidden = torch.cat([h, torch.stack(sums)], dim=-1) @ phi_h.T + layer.gathered.bias
+    phi_h = torch.cat([layer.from_self.weight, layer.from_messages.weight], dim=1)
+    hidden = torch.cat([h, torch.stack(sums)], dim=-1) @ phi_h.T + layer.from_messages.bias
     return torch.stack(dx), layer.invariant(silu(hidden))
 
 

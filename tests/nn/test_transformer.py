@@ -15,7 +15,7 @@ WIDTH, NODES, FRAMES = 16, 4, 2
 def case():
     torch.manual_seed(0)
     source, target = torch.tensor([[0, 1, 1, 2, 2, 3], [1, 0, 2, 1, 3, 2]])
-    graph = Graph(source, target, torch.randn(6, 1, 4).double(), torch.ones(NODES, 1, 1).double(), NODES)
+    graph = Graph(torch.stack([source, target]), torch.randn(6, 1, 4).double(), torch.ones(NODES, 1, 1).double(), NODES)
     x, h = torch.randn(NODES, FRAMES, 3).double(), torch.randn(NODES, FRAMES, WIDTH).double()
     return graph, x, h, torch.randn(NODES, FRAMES, 3, WIDTH).double()
 

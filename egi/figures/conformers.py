@@ -47,9 +47,9 @@ def covmat(per_molecule: pd.DataFrame) -> Figure:
         ax.set_xticks(range(len(methods)), [name_of(m) for m in methods], rotation=30, ha="right")
         ax.set_xlim(-0.7, len(methods) - 0.3)
         ax.set_ylabel(f"{title} ({unit})")
-        ax.set_title(f"{title}: {direction}", fontsize=8.5)
+        ax.set_title(f"{title}\n{direction}", fontsize=8.5)
         if unit == "%":
-            ax.set_ylim(0, 100)
+            ax.set_ylim(0, 104)
     return figure
 
 

@@ -210,13 +210,19 @@ def _shown(text: object) -> str:
     number = _number(text)
     if number is None:
         return ""
-    return f"{number:.1f}" if abs(number) >= 10 else f"{number:.3f}"
+    text = f"{number:.1f}" if abs(number) >= 10 else f"{number:.3f}"
+    return text.replace("-", "−")
 
 
 def _cell(row: pd.Series, metric: str, statistic: str, paper: str, best: bool) -> Cell:
     key = f"{metric}_{statistic}"
     low, high = _shown(row.get(f"{key}_low")), _shown(row.get(f"{key}_high"))
-    return Cell(_shown(row.get(key)), f"{low}–{high}" if low and high else "", paper, best)
+    return Cell(
+        _shown(row.get(key)),
+        f"{low} to {high}" if low.startswith("−") else f"{low}–{high}" if low and high else "",
+        paper,
+        best,
+    )
 
 
 def _best(values: pd.DataFrame, metrics: list[str]) -> dict[tuple[str, str], set]:

@@ -139,6 +139,7 @@ def test_summary_counts_rejects_and_settings(example_results):
     assert rejects.loc["conformers", "count"] == 3 and rejects.loc["simulation", "cause"] == "sqm stopped after 60 s"
     counts = dict(summary.counts(example_results / "qm9"))
     assert counts["Molecules"].startswith("0 / 0 / 2") and counts["Simulated time"] == "624 ps"
+    assert counts["MD temperature"] == "300 K (299 to 300)" and "MD density" not in counts
     assert counts["Samples drawn again"].startswith("8 ")
     assert summary.run_times(example_results / "qm9").rows == [["pretrain", "12.5", "350"]]
 

@@ -24,7 +24,7 @@ ORACLE = "md_oracle"
 
 #: method -> (name shown, colour, line style); the order is that of legends and bars
 METHODS: dict[str, tuple[str, str, str]] = {
-    REFERENCE: ("Reference MD", "#222222", "-"),
+    REFERENCE: ("Reference", "#222222", "-"),
     ORACLE: ("MD oracle", "#7F7F7F", "--"),
     "md_oracle_matched": ("MD oracle, matched", "#AAAAAA", ":"),
     "egi": ("EGInterpolator", "#009E73", "-"),

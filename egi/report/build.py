@@ -115,7 +115,7 @@ def _dataset(report: Report, name: str, captions: dict[str, Any], paper: dict) -
     return {
         "name": name, "title": DATASET_NAMES.get(name, name), "sections": sections, "counts": summary.counts(folder),
         "rejects": summary.listing(rejects, ("source", "stage", "cause", "count", "example")),
-        "quality": summary.quality(folder), "run_times": summary.run_times(folder), "differences": differences,
+        "quality": summary.quality(folder), "filters": summary.filters(folder), "run_times": summary.run_times(folder), "differences": differences,
         "comparable": bool(settings and theirs and not differences),
         "methods": _methods(sections),
     }  # fmt: skip

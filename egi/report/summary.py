@@ -14,6 +14,11 @@ _MANIFEST = (
     "molecule", "split", "replica", "status", "stage", "reason", "frames", "interval_ps", "charges", "platform",
     "ns_per_day", "temperature_kelvin", "density_g_ml", "seed",
 )  # fmt: skip
+_QUALITY = (
+    ("MD temperature", "temperature_kelvin", "K"),
+    ("MD density", "density_g_ml", "g/mL"),
+    ("MD speed", "ns_per_day", "ns/day"),
+)
 _PROTOCOL = ("selection", "simulation", "subsample", "model", "diffusion", "pretraining", "conformer_sampling", "tasks",
              "evaluation")  # fmt: skip
 #: settings that change where or how fast a run goes, not what comes out
@@ -56,11 +61,23 @@ def counts(folder: Path) -> list[tuple[str, str]]:
         if {"frames", "interval_ps"} <= set(ok):
             length = (pd.to_numeric(ok["frames"]) * pd.to_numeric(ok["interval_ps"])).sum()
             found.append(("Simulated time", f"{length / 1000:.3g} ns" if length >= 1000 else f"{length:.4g} ps"))
+        found += [(name, text) for name, column, unit in _QUALITY if (text := _spread(ok, column, unit))]
     found.append(("Rejected", f"{rejected['count'].sum() if len(rejected) else 0} conformers, replicas and molecules"))
     redrawn = _redrawn(folder)
     if redrawn is not None:
         found.append(("Samples drawn again", f"{redrawn} (not finite at first)"))
     return found
+
+
+def _spread(rows: pd.DataFrame, column: str, unit: str) -> str:
+    """Mean and range of a column, such as `299 K (296 to 301)`; empty where there is none."""
+    values = pd.to_numeric(rows.get(column, pd.Series(dtype=float)), errors="coerce").dropna()
+    return f"{values.mean():.3g} {unit} ({values.min():.3g} to {values.max():.3g})" if len(values) else ""
+
+
+def filters(folder: Path) -> Listing:
+    """Conformers that passed and failed each filter."""
+    return listing(read_csv(folder / "conformers" / "counts.csv"))
 
 
 def rejects(folder: Path) -> pd.DataFrame:
@@ -74,9 +91,6 @@ def rejects(folder: Path) -> pd.DataFrame:
     replicas = manifest(folder)
     if "status" in replicas:
         parts.append(_grouped(replicas[replicas["status"] != "ok"], "simulation", "reason"))
-    selected = read_csv(folder / "molecules.csv")
-    if "reason" in selected:
-        parts.append(_grouped(selected[selected["reason"] != ""], "selection", "reason"))
     pairs = read_csv(folder / "interpolation_pairs.csv")
     if "status" in pairs:
         parts.append(_grouped(pairs[pairs["status"] != "ok"], "interpolation pairs", "reason"))

@@ -128,7 +128,7 @@ def test_free_energy_of_a_gaussian_is_its_quadratic_form():
 def test_surfaces_leave_out_methods_without_a_projection_and_know_why(unconditional):
     figure = surfaces.surfaces(unconditional, ["md_oracle", "ar_egnn", "egi"], molecules=1)
     titles = [ax.get_title() for ax in figure.axes if ax.get_title()]
-    assert titles == ["Reference MD", "MD oracle", "EGInterpolator"]
+    assert titles == ["Reference", "MD oracle", "EGInterpolator"]
     assert unconditional.why_missing("mol_0", "ar_egnn", "tica") == "no trajectory without NaN or infinity"
     assert unconditional.why_missing("mol_0", "geotdm_refined", "tica") == "no samples of this molecule"
 

@@ -7,21 +7,21 @@ that pays. Which molecules: those of the trajectories file; one without samples 
 
 from __future__ import annotations
 
+import json
 import logging
-import multiprocessing
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from egi import seeds
 from egi.config import EvaluationSettings
 from egi.data.storage import MoleculeRecord, Reader
-from egi.metrics import comparison, msm, nulls
+from egi.metrics import comparison, energetics, msm, nulls
 from egi.metrics.comparison import (
     DISTRIBUTION_METRICS,
     DYNAMICS_METRICS,
@@ -44,9 +44,10 @@ from egi.metrics.ensembles import (
     truncated,
 )
 from egi.metrics.figure_data import Arrays, arrays_of
-from egi.metrics.scores import Score, Unscorable
+from egi.metrics.scores import Score, Unscorable, attempt
 from egi.metrics.tables import Row
 from egi.metrics.tica import fit_tica
+from egi.parallel import ordered_map
 
 log = logging.getLogger(__name__)
 
@@ -230,6 +231,31 @@ def occupancies_of(case: Case, settings: EvaluationSettings, seed: int) -> Outco
     return Outcome(case.record.id, _score_all(case, OCCUPANCY_METRICS, score)[0])
 
 
+def energies(inputs: Inputs, molecule: str, md: Path, force_field: str) -> Outcome:
+    """Force-field energies of one molecule's frames, with the charges of its MD in ``md/{molecule}/charges.json``."""
+    case = load_case(inputs, molecule)
+    path = md / molecule / "charges.json"
+
+    def _model() -> tuple[energetics.GasPhase, np.ndarray]:
+        if not path.is_file():
+            raise Unscorable("failed", f"{path} does not exist")
+        charges = np.array(json.loads(path.read_text())["charges"])
+        gas = energetics.gas_phase(case.record, charges, force_field)
+        return gas, gas.energies(energetics.evenly(observe(case.reference, case.measures).frames))
+
+    fitted = attempted(_model)
+    heavy = int((case.record.atomic_numbers > 1).sum())
+
+    def _score(seen: Observed) -> list[Score]:
+        def _scores() -> list[Score]:
+            gas, reference = fitted.get()
+            return energetics.energy_scores(reference, gas.energies(energetics.evenly(seen.frames)), heavy, seen.note)
+
+        return attempt(energetics.METRICS, _scores)
+
+    return Outcome(molecule, _score_all(case, energetics.METRICS, _score)[0])
+
+
 def run(function: Callable[[Inputs, str], Outcome], inputs: Inputs, metrics: tuple[str, ...]) -> Iterator[Outcome]:
     """Outcomes of all molecules in order.
 
@@ -247,6 +273,8 @@ def run(function: Callable[[Inputs, str], Outcome], inputs: Inputs, metrics: tup
     for _, path in inputs.samples:
         with Reader(path, "egi-samples") as reader:
             sampled |= set(reader.ids)
+            if not reader.ids:
+                log.warning("%s holds no molecules", path)
     wanted = [m for m in molecules if m in sampled]
     for molecule in (m for m in molecules if m not in sampled):
         yield _unsampled(inputs, molecule, metrics)
@@ -256,18 +284,13 @@ def run(function: Callable[[Inputs, str], Outcome], inputs: Inputs, metrics: tup
 def parallel(function: Callable[[str], Outcome], molecules: list[str], workers: int) -> Iterator[Outcome]:
     """Map a function over molecules, in processes of one thread where there are enough molecules."""
     bar = partial(tqdm, total=len(molecules), desc="molecules", disable=None)
-    workers = min(workers, len(molecules) // MOLECULES_A_WORKER)
-    if workers < 2:
-        with threadpool_limits(1):
-            yield from bar(map(function, molecules))
-        return
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_one_thread) as pool:
-        yield from bar(pool.map(function, molecules))
+    workers = max(1, min(workers, len(molecules) // MOLECULES_A_WORKER))
+    yield from bar(ordered_map(partial(_one_thread, function), molecules, workers, batch=1))
 
 
-def _one_thread() -> None:
-    threadpool_limits(1)
+def _one_thread(function: Callable[[str], Outcome], molecule: str) -> Outcome:
+    with threadpool_limits(1):
+        return function(molecule)
 
 
 def _unsampled(inputs: Inputs, molecule: str, metrics: tuple[str, ...]) -> Outcome:

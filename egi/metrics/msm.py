@@ -1,9 +1,9 @@
 """Markov state models of the reference: TICA, k-means, MSM, PCCA into metastates, coarse MSM (FACTS 16).
 
 Occupancies, implied timescales and mean first passage times stand on them. Metastates are numbered by
-falling population. Where the reference has fewer than ten frames a microstate, the number of microstates is
-lowered to one a ten frames, and halved until all are connected; that is noted. With enough frames the
-paper's rule holds: a molecule whose microstates are not all connected is left out.
+falling population. With enough frames the paper's rule holds: a molecule whose microstates are not all
+connected is left out. Where the reference has fewer than 20 frames a microstate, there is one microstate for 20
+frames and only the largest connected set of them is kept, all frames going to the nearest of those; that is noted.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from scipy.spatial import cKDTree
 from egi.metrics.scores import Unscorable
 from egi.metrics.tica import Tica
 
-FRAMES_A_MICROSTATE = 10
+FRAMES_A_MICROSTATE = 20
 
 
 @dataclass(frozen=True)
@@ -134,18 +134,21 @@ def fit_metastates(
 def _connected_microstates(
     projected: list[np.ndarray], lag: int, microstates: int, seed: int
 ) -> tuple[np.ndarray, list[np.ndarray], MarkovModel]:
-    """Centres, discrete trajectories and MSM; fewer microstates than wanted where the data do not support as many."""
+    """Centres, discrete trajectories and MSM of the microstates."""
     supported = sum(map(len, projected)) // FRAMES_A_MICROSTATE
-    count = min(microstates, supported)
+    if supported >= microstates:
+        centres, micro = _cluster(projected, microstates, seed)
+        return centres, micro, markov_model(micro, lag, len(centres))
+    count = supported
     while count >= 2:
         centres, micro = _cluster(projected, count, seed)
-        try:
+        connected = _largest(micro, lag, len(centres))[1]
+        if len(connected) >= 2:
+            centres = centres[connected]
+            micro = [cKDTree(centres).query(p)[1] for p in projected]
             return centres, micro, markov_model(micro, lag, len(centres))
-        except Unscorable:
-            if supported >= microstates:
-                raise
-            count //= 2
-    raise Unscorable("disconnected", "no two connected microstates in the reference")
+        count = 2 * count // 3
+    raise Unscorable("disconnected", f"no two of {supported} microstates are connected at a lag of {lag} frames")
 
 
 def _cluster(projected: list[np.ndarray], count: int, seed: int) -> tuple[np.ndarray, list[np.ndarray]]:
@@ -221,7 +224,7 @@ def _lump(model: MarkovModel, metastates: int) -> np.ndarray:
     """Metastate of each microstate by PCCA+, numbered by falling population; PCCA may give fewer than asked."""
     from deeptime.markov import pcca  # slow to import
 
-    wanted = min(metastates, max(1, len(model.stationary) // 2))
+    wanted = min(metastates, max(2, len(model.stationary) // 2))
     assigned = None
     while assigned is None:
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 from pathlib import Path
 
 import h5py
@@ -80,6 +81,21 @@ def test_dynamics_and_occupancy(evaluate, md_file, samples_file, name):
     first = "jsd_decorrelation" if "decorrelation" in name else "jsd_occupancy"
     assert table[f"{first}_mean"].between(0, 0.8326).all()
     assert (table[f"{first}_molecules"] == 2).all()
+
+
+@pytest.mark.slow
+def test_energies(evaluate, synthetic, tmp_path):
+    pytest.importorskip("openmm")
+    md = synthetic.write_md(tmp_path / "test.h5", {"mol-a": "CCO", "mol-b": "CCC"}, frames=10)
+    samples = synthetic.write_samples(tmp_path / "egi.h5", {"mol-a": "CCO", "mol-b": "CCC"}, frames=5)
+    (tmp_path / "md" / "mol-a").mkdir(parents=True)
+    (tmp_path / "md" / "mol-a" / "charges.json").write_text(json.dumps({"charges": [0.0] * 9}))
+    table, long = evaluate("evaluate_energies", "--task", "forward", "--trajectories", md, "--samples",
+                           f"egi={samples}", "--md", tmp_path / "md")  # fmt: skip
+    check(table, long)
+    scores = table.set_index("method")
+    assert scores.loc["egi", "energy_excess_mean"] > scores.loc["md_oracle", "energy_excess_mean"]
+    assert set(long[long["molecule"] == "mol-b"]["status"]) == {"failed"}
 
 
 def test_pairs_and_paths(evaluate, md_file, config_file, tmp_path, synthetic):

@@ -94,6 +94,10 @@ def test_disconnected_reference_is_a_status_and_short_data_lower_the_states():
     short = [torsions_of(simulate(CHAIN, 50)) for _ in range(2)]
     model = msm.fit_metastates(short, fit_tica(short, 1), 2, 100, 10, seed=1)
     assert 2 <= len(model.centres) <= 10 and "microstates of 100" in model.note and "metastates of 10" in model.note
+    apart = [torsions_of(simulate(CHAIN, 60), wells) for wells in ((-2.0, -1.0, 0.0), (2.0, 2.5, 3.0))]
+    model = msm.fit_metastates(apart, fit_tica(apart, 1), 1, 100, 10, seed=1)  # one replica never reaches the other's
+    assert 2 <= model.metastates <= len(model.centres) <= 6 and (model.stationary > 0).all()
+    assert len(model.assign(apart[1])) == 60
     with pytest.raises(Unscorable, match=r"too_few_frames: .* 50 frames; the MSM lag is 60"):
         msm.fit_metastates(short, fit_tica(short, 1), 60, 100, 10, seed=1)
 

@@ -10,6 +10,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +27,7 @@ log = logging.getLogger("egi")
 
 NAGL_MODEL = "openff-gnn-am1bcc-1.0.0.pt"
 ATTEMPTS = 3
+_MISSING = "antechamber is not installed"
 #: sqm settings of the last attempt: the slow, safe diagonaliser (openff-toolkit issue 1911)
 _SAFE_KEYWORDS = "qm_theory='AM1', grms_tol=0.0005, scfconv=1.d-9, pseudo_diag=0, diag_routine=3, ndiis_attempts=700,"
 #: largest departure of the raw sum from the formal charge that is taken for rounding, in e
@@ -64,7 +67,8 @@ def molecule_charges(mol: Chem.Mol, name: str, settings: SimulationSettings, see
     started = time.monotonic()
     method, fallback_reason = settings.charges, ""
     try:
-        charges = _compute(method, mol, name, seed, settings.charges_timeout_seconds)
+        with _failures_noted(path.with_name("charges_failed.json"), key, settings.charges_timeout_seconds):
+            charges = _compute(method, mol, name, seed, settings.charges_timeout_seconds)
     except Rejected as failure:
         if settings.charges_fallback in (None, method):
             raise
@@ -79,6 +83,23 @@ def molecule_charges(mol: Chem.Mol, name: str, settings: SimulationSettings, see
     with atomic(path) as partial:
         partial.write_text(json.dumps(content, indent=1))
     return np.array(content["charges"])
+
+
+@contextmanager
+def _failures_noted(path: Path, key: str, timeout_seconds: float) -> Iterator[None]:
+    """Note a rejection in `path`, so that a rerun need not wait for sqm again; a longer timeout tries again."""
+    stored = json.loads(path.read_text()) if path.is_file() else {}
+    if stored.get("key") == key and stored["timeout_seconds"] >= timeout_seconds:
+        raise Rejected("charges", f"{stored['reason']} (in an earlier run; delete {path.name} to try again)")
+    try:
+        yield
+    except Rejected as failure:
+        if _MISSING not in failure.reason:
+            with atomic(path) as partial:
+                partial.write_text(
+                    json.dumps({"key": key, "timeout_seconds": timeout_seconds, "reason": failure.reason})
+                )
+        raise
 
 
 def conserve(charges: np.ndarray, formal_charge: int) -> np.ndarray:
@@ -159,7 +180,7 @@ def _run_group(command: list[str], folder: str, timeout_seconds: float) -> str:
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         )  # fmt: skip
     except FileNotFoundError:
-        raise Rejected("charges", "antechamber is not installed; install AmberTools, or set charges: nagl") from None
+        raise Rejected("charges", f"{_MISSING}; install AmberTools, or set charges: nagl") from None
     try:
         output, _ = process.communicate(timeout=max(timeout_seconds, 0))
     except BaseException:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import numpy as np
@@ -25,20 +26,23 @@ def write_frames(path: Path, positions: np.ndarray, times: np.ndarray, boxes: np
     Raises
     ------
     OSError
-        If the file that was written does not hold all frames (a full disk).
+        ENOSPC if not all frames could be written.
     """
     from mdtraj.formats import XTCTrajectoryFile
 
     with atomic(path) as partial:
-        with XTCTrajectoryFile(str(partial), "w", force_overwrite=True) as file:
-            file.write(
-                np.ascontiguousarray(positions, dtype=np.float32),
-                time=times.astype(np.float32),
-                step=np.arange(1, len(times) + 1, dtype=np.int32),
-                box=np.ascontiguousarray(boxes, dtype=np.float32),
-            )
+        try:
+            with XTCTrajectoryFile(str(partial), "w", force_overwrite=True) as file:
+                file.write(
+                    np.ascontiguousarray(positions, dtype=np.float32),
+                    time=times.astype(np.float32),
+                    step=np.arange(1, len(times) + 1, dtype=np.int32),
+                    box=np.ascontiguousarray(boxes, dtype=np.float32),
+                )
+        except RuntimeError as error:  # mdtraj does not say why
+            raise OSError(errno.ENOSPC, f"trajectory could not be written, disk full? ({error})", str(path)) from error
         if frame_count(partial) != len(times):
-            raise OSError(f"{path} could not be written in full; is the disk full?")
+            raise OSError(errno.ENOSPC, "trajectory could not be written in full, disk full?", str(path))
 
 
 def read_frames(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -62,6 +62,12 @@ def test_failures_are_retried_with_new_conformers_then_rejected(md, tmp_path, mo
         charges.molecule_charges(md.job("CCCO").mol, "mol", md.settings(charges="am1bcc"), 1, tmp_path / "c.json")
     assert len(set((tmp_path / "seen").read_text().splitlines())) == 3
     assert not (tmp_path / "c.json").exists()
+    with pytest.raises(Rejected, match=r"in an earlier run; delete charges_failed.json to try again"):
+        charges.molecule_charges(md.job("CCCO").mol, "mol", md.settings(charges="am1bcc"), 1, tmp_path / "c.json")
+    assert len((tmp_path / "seen").read_text().splitlines()) == 3
+    longer = md.settings(charges="am1bcc", charges_timeout="2 hours")
+    with pytest.raises(Rejected, match=r"failed 3 times"):
+        charges.molecule_charges(md.job("CCCO").mol, "mol", longer, 1, tmp_path / "c.json")
 
 
 def test_fallback_only_where_the_config_says_so(md, tmp_path, monkeypatch):

@@ -165,6 +165,20 @@ def test_full_disk_stops_the_shard_with_advice(md, tmp_path, monkeypatch):
         Shard([md.job("CO")], md.settings(), 1, tmp_path).run()
 
 
+def test_a_trajectory_that_cannot_be_written_stops_the_shard(md, tmp_path, monkeypatch):
+    from mdtraj.formats import xtc
+
+    class Full(xtc.XTCTrajectoryFile):
+        def write(self, *arguments, **named):
+            raise RuntimeError("XTC write error: 7")
+
+    monkeypatch.setattr("mdtraj.formats.XTCTrajectoryFile", Full)
+    with pytest.raises(UserError, match=r"disk full\? .*segment_0001.xtc; free space and start again"):
+        Shard([md.job("CO")], md.settings(), 1, tmp_path).run()
+    monkeypatch.undo()
+    assert Shard([md.job("CO")], md.settings(), 1, tmp_path).run()[0]["status"] == "ok"
+
+
 def test_an_unexpected_error_rejects_one_molecule_only(md, tmp_path, monkeypatch):
     real = shards.build
 

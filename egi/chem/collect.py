@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import csv
 import logging
-import tempfile
+import shutil
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
@@ -16,18 +15,17 @@ from pathlib import Path
 from rdkit import rdBase
 from tqdm import tqdm
 
-from egi.chem.filters import FILTERS, Filtered, filter_candidate, reject_row
-from egi.chem.molecules import canonical_smiles
+from egi.chem.filters import FILTERS, Filtered, Rejected, filter_candidate, reject_row
+from egi.chem.parts import KIND, Parts
 from egi.chem.readers import SOURCES, Entry
 from egi.cli import UserError
 from egi.config import SPLITS, GeomSettings
 from egi.data.splits import split_molecules
-from egi.data.storage import Reader, Writer, atomic, create
+from egi.data.storage import atomic, create
 from egi.parallel import ordered_map
 
 log = logging.getLogger(__name__)
 
-KIND = "egi-conformers"
 REJECT_COLUMNS = ("molecule", "smiles", "conformer", "stage", "filter", "detail")
 
 
@@ -53,6 +51,9 @@ class Tally:
 def collect(files: dict[str, Path], settings: GeomSettings, seed: int, outputs: Outputs, dataset: str = "") -> Tally:
     """Read, filter, split and store conformers.
 
+    What is finished stays in pieces in a folder ``.parts`` beside `outputs.rejects` until all is done; a run with the
+    same files and settings goes on from there.
+
     Parameters
     ----------
     files : dict
@@ -72,47 +73,32 @@ def collect(files: dict[str, Path], settings: GeomSettings, seed: int, outputs: 
     for path in files.values():
         if not path.exists():
             raise UserError(f"source file {path} does not exist")
-    tally = Tally()
-    gather = partial(_gather, settings=settings, seed=seed, tally=tally, dataset=dataset)
-    new = partial(create, kind=KIND, provenance={"seed": seed, "geom": settings.plain()})
-    with _rejects(outputs.rejects) as rejects, ExitStack() as stack:
-        if "all" in files:
-            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=outputs.rejects.parent)))
-            with new(folder / "all.h5") as writer:
-                identities = gather(files["all"], writer=writer, rejects=rejects)
-            writers = {split: stack.enter_context(new(outputs.splits[split])) for split in SPLITS}
-            _divide(folder / "all.h5", identities, writers, settings, seed, tally)
-        else:
-            writers = {split: stack.enter_context(new(outputs.splits[split])) for split in SPLITS}
-            for split in SPLITS:
-                gather(files[split], writer=writers[split], rejects=rejects, split=split)
-        if not tally.molecules["train"]:
-            raise UserError(f"no molecule of {', '.join(map(str, files.values()))} is left for training; "
-                            f"conformers rejected: {dict(tally.rejected)}")  # fmt: skip
-    _write_counts(outputs.counts, tally)
+    folder = outputs.rejects.parent / ".parts"
+    all_parts = {key: _gather(key, path, settings, seed, dataset, folder) for key, path in files.items()}
+    tally = _store(all_parts, settings, seed, outputs)
+    shutil.rmtree(folder)
+    if not tally.molecules["train"]:
+        for path in (*outputs.splits.values(), outputs.rejects, outputs.counts):
+            path.unlink()
+        sources = ", ".join(map(str, files.values()))
+        raise UserError(f"no molecule of {sources} is left for training; conformers rejected: {dict(tally.rejected)}")
     return tally
 
 
-def _gather(
-    path: Path, settings: GeomSettings, seed: int, tally: Tally, dataset: str, writer: Writer,
-    rejects: csv.DictWriter, split: str | None = None,
-) -> dict[str, str]:  # fmt: skip
-    """Store what passes of one file; canonical SMILES without stereo by molecule id."""
-    entries = islice(SOURCES[settings.source].list(path, dataset), settings.max_molecules)
-    results = ordered_map(partial(process, settings=settings, seed=seed), entries, settings.workers)
-    identities: dict[str, str] = {}
-    first_of: dict[str, str] = {}
-    for result in tqdm(results, desc=f"molecules of {path.name}", unit=" molecules", mininterval=1):
-        _refuse_duplicate(result, first_of, identities)
-        rejects.writerows(result.rejects)
-        tally.passed.update(result.passed)
-        tally.rejected.update(result.rejected)
-        if (record := result.record) is not None:
-            identities[record.id] = canonical_smiles(record.mol, stereo=False)
-            writer.add(record, result.arrays)
-            if split is not None:
-                _count(tally, split, len(result.arrays["positions"]))
-    return identities
+def _gather(key: str, path: Path, settings: GeomSettings, seed: int, dataset: str, folder: Path) -> Parts:
+    """Filter the molecules of one file, as far as that was not done before."""
+    about = path.stat()
+    plain = settings.model_copy(update={"workers": 1}).plain()
+    parts = Parts(folder, key, [str(path), about.st_size, about.st_mtime_ns, seed, dataset, plain])
+    if parts.done:
+        log.info("%s: %d molecules were finished before", path, parts.done)
+    if not parts.complete:
+        entries = islice(SOURCES[settings.source].list(path, dataset), parts.done, settings.max_molecules)
+        results = ordered_map(partial(process, settings=settings, seed=seed), entries, settings.workers)
+        parts.add(
+            iter(tqdm(results, f"molecules of {path.name}", unit=" molecules", mininterval=1, initial=parts.done))
+        )
+    return parts
 
 
 def process(entry: Entry, settings: GeomSettings, seed: int) -> Filtered:
@@ -121,46 +107,43 @@ def process(entry: Entry, settings: GeomSettings, seed: int) -> Filtered:
         try:
             candidate = SOURCES[settings.source].load(entry, settings, seed)
             return filter_candidate(candidate, settings.elements, settings.conformers)
+        except Rejected as fault:
+            name, detail = fault.args
         except Exception as error:  # whatever one molecule does must not stop the others
-            name = "smiles" if "SMILES" in str(error) else "source"
-            row = reject_row(entry.id, entry.smiles, "", name, str(error) or type(error).__name__)
-            return Filtered(rejects=[row], rejected=Counter({name: 1}))
+            name, detail = "source", str(error) or type(error).__name__
+    row = reject_row(entry.id, entry.smiles, "", name, detail)
+    return Filtered(rejects=[row], rejected=Counter({name: 1}))
 
 
-def _refuse_duplicate(result: Filtered, first_of: dict[str, str], identities: dict[str, str]) -> None:
-    """Reject a molecule that the file already had, by canonical SMILES with stereo or by id."""
-    record = result.record
-    if record is None:
-        return
-    first = record.id if record.id in identities else first_of.setdefault(record.smiles, record.id)
-    if first != record.id or record.id in identities:
-        result.rejects.append(reject_row(record.id, record.smiles, "", "duplicate", f"same molecule as {first}"))
-        result.rejected["duplicate"] += len(result.arrays["positions"])
-        result.record = None
+def _store(all_parts: dict[str, Parts], settings: GeomSettings, seed: int, outputs: Outputs) -> Tally:
+    """Put the pieces together."""
+    tally = Tally()
+    new = partial(create, kind=KIND, provenance={"seed": seed, "geom": settings.plain()})
+    with ExitStack() as stack:
+        writers = {split: stack.enter_context(new(outputs.splits[split])) for split in SPLITS}
+        for key, parts in all_parts.items():
+            if key == "all":
+                identities = {molecule: smiles for molecule, (smiles, _) in parts.molecules.items()}
+                split_of = split_molecules(identities, settings.split_fractions, seed)
+            else:
+                split_of = dict.fromkeys(parts.molecules, key)
+            tally.conformers.update(parts.copy(writers, split_of))
+            tally.molecules.update(split_of.values())
+            for note in parts.notes:
+                tally.passed.update(note["passed"])
+                tally.rejected.update(note["rejected"])
+    _write_rejects(outputs.rejects, all_parts)
+    _write_counts(outputs.counts, tally)
+    return tally
 
 
-def _divide(
-    pool: Path, identities: dict[str, str], writers: dict[str, Writer], settings: GeomSettings, seed: int, tally: Tally
-) -> None:
-    split_of = split_molecules(identities, settings.split_fractions, seed)
-    with Reader(pool, KIND) as reader:
-        for molecule in reader.ids:
-            group = reader.group(molecule)
-            writers[split_of[molecule]].copy(group)
-            _count(tally, split_of[molecule], len(group["positions"]))
-
-
-def _count(tally: Tally, split: str, conformers: int) -> None:
-    tally.molecules[split] += 1
-    tally.conformers[split] += conformers
-
-
-@contextmanager
-def _rejects(path: Path) -> Iterator[csv.DictWriter]:
+def _write_rejects(path: Path, all_parts: dict[str, Parts]) -> None:
     with atomic(path) as partial_path, partial_path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, REJECT_COLUMNS)
         writer.writeheader()
-        yield writer
+        for parts in all_parts.values():
+            for note in parts.notes:
+                writer.writerows(note["rejects"])
 
 
 def _write_counts(path: Path, tally: Tally) -> None:

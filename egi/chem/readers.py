@@ -17,7 +17,7 @@ from rdkit import Chem, rdBase
 
 from egi.chem import geom
 from egi.chem.conformers import sample_conformers
-from egi.chem.filters import Candidate
+from egi.chem.filters import Candidate, Rejected
 from egi.chem.molecules import parse_smiles
 from egi.cli import UserError
 from egi.config import GeomSettings
@@ -89,7 +89,10 @@ def _smi_rows(path: Path) -> Iterator[tuple[str, str]]:
 
 
 def _load_smiles(entry: Entry, settings: GeomSettings, seed: int) -> Candidate:
-    mol = parse_smiles(entry.smiles)
+    try:
+        mol = parse_smiles(entry.smiles)
+    except ValueError as error:
+        raise Rejected("smiles", str(error)) from error
     count = settings.conformers or 10
     full, energies = sample_conformers(mol, count, integer(seed, "conformers", entry.id))
     conformers = [Chem.Mol(full, False, conformer.GetId()) for conformer in full.GetConformers()]

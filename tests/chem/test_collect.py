@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 from rdkit import Chem
 
+from egi.chem import collect as collecting
+from egi.chem import parts
 from egi.chem.collect import Outputs, collect
 from egi.chem.molecules import canonical_smiles
 from egi.cli import UserError
@@ -97,6 +99,54 @@ def test_failure_leaves_nothing(tmp_path):
     with pytest.raises(UserError, match=r"no molecule of .*m\.csv is left for training; conformers rejected"):
         collect({"all": source}, geom(), 0, outputs(tmp_path / "out"))
     assert list((tmp_path / "out").iterdir()) == []
+
+
+class Stopped(Exception):
+    """Stands for a kill."""
+
+
+@pytest.mark.parametrize("finished", [0, 2, 5])
+def test_interrupted_run_goes_on_and_gives_the_same(tmp_path, monkeypatch, finished):
+    source = write(tmp_path / "m.csv", [*SMILES[:3], "C(", "OCC", *SMILES[3:]])
+    collect({"all": source}, geom(), 0, outputs(tmp_path / "whole"))
+    monkeypatch.setattr(parts, "MOLECULES", 2)
+    real, calls = collecting.process, []
+
+    def stops(entry, **more):
+        if len(calls) == 2 * finished + 1:
+            raise Stopped
+        calls.append(entry.id)
+        return real(entry, **more)
+
+    monkeypatch.setattr(collecting, "process", stops)
+    with pytest.raises(Stopped):
+        collect({"all": source}, geom(), 0, outputs(tmp_path / "two"))
+    assert [p.name for p in (tmp_path / "two").iterdir()] == [".parts"]
+    before, calls[:] = len(calls), []
+    monkeypatch.setattr(collecting, "process", lambda entry, **more: calls.append(entry.id) or real(entry, **more))
+    collect({"all": source}, geom(), 0, outputs(tmp_path / "two"))
+    assert len(calls) == 12 - 2 * finished <= 12 and before == 2 * finished + 1
+    for name in ("rejects.csv", "counts.csv"):
+        assert (tmp_path / "two" / name).read_text() == (tmp_path / "whole" / name).read_text()
+    assert not (tmp_path / "two" / ".parts").exists()
+    one, two = stored(tmp_path / "whole"), stored(tmp_path / "two")
+    for split in SPLITS:
+        assert list(one[split]) == list(two[split])
+        for molecule in one[split]:
+            np.testing.assert_array_equal(one[split][molecule][1], two[split][molecule][1])
+
+
+def test_pieces_of_another_seed_are_not_used(tmp_path, monkeypatch):
+    source = write(tmp_path / "m.csv", SMILES)
+    monkeypatch.setattr(collecting, "_store", lambda *args: (_ for _ in ()).throw(Stopped))
+    with pytest.raises(Stopped):
+        collect({"all": source}, geom(), 0, outputs(tmp_path / "out"))
+    monkeypatch.undo()
+    collect({"all": source}, geom(), 1, outputs(tmp_path / "out"))
+    collect({"all": source}, geom(), 1, outputs(tmp_path / "fresh"))
+    for split in SPLITS:
+        one, two = stored(tmp_path / "out")[split], stored(tmp_path / "fresh")[split]
+        assert list(one) == list(two) and all(np.array_equal(one[m][1], two[m][1]) for m in one)
 
 
 def test_missing_source_is_one_line(tmp_path):

@@ -9,9 +9,8 @@ from pathlib import Path
 import h5py
 import numpy as np
 import torch
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import Dataset
 from torch_geometric.data import Data
-from torch_geometric.loader import DataLoader
 
 from egi.data.batches import graph_of
 from egi.data.storage import Reader
@@ -121,37 +120,3 @@ class SegmentDataset(_H5Dataset):
         phase = random.integers(replica.shape[0])
         start = random.integers(replica.shape[2] - self.frames + 1)
         return replica[phase, :, start : start + self.frames].astype(np.float32)  # [n, frames, 3]
-
-
-class EpochSampler(Sampler):
-    """(epoch, index) pairs in an order that follows from (seed, epoch); each pass is a new epoch.
-
-    Pairs, so that items drawn in worker processes know their epoch.
-    """
-
-    def __init__(self, size: int, seed: int):
-        self.size, self.seed, self.epoch = size, seed, 0
-
-    def __len__(self) -> int:
-        return self.size
-
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch of the next pass."""
-        self.epoch = epoch
-
-    def __iter__(self) -> Iterator[tuple[int, int]]:
-        epoch, self.epoch = self.epoch, self.epoch + 1
-        for index in stream(self.seed, "order", epoch).permutation(self.size).tolist():
-            yield epoch, index
-
-
-def loader(dataset: Dataset, batch_size: int, seed: int, shuffle: bool = True, workers: int = 0) -> DataLoader:
-    """Batches of graphs; shuffled anew, with new segments, each epoch, or in order with the same segments.
-
-    Returns
-    -------
-    DataLoader
-        Its ``sampler.set_epoch`` resumes at an epoch where it shuffles.
-    """
-    sampler = EpochSampler(len(dataset), seed) if shuffle else None
-    return DataLoader(dataset, batch_size=batch_size, sampler=sampler, num_workers=workers)

@@ -89,7 +89,7 @@ def test_energies(evaluate, synthetic, tmp_path):
     md = synthetic.write_md(tmp_path / "test.h5", {"mol-a": "CCO", "mol-b": "CCC"}, frames=10)
     samples = synthetic.write_samples(tmp_path / "egi.h5", {"mol-a": "CCO", "mol-b": "CCC"}, frames=5)
     (tmp_path / "md" / "mol-a").mkdir(parents=True)
-    (tmp_path / "md" / "mol-a" / "charges.json").write_text(json.dumps({"charges": [0.0] * 9}))
+    (tmp_path / "md" / "mol-a" / "charges.json").write_text(json.dumps({"charges": [0.1, -0.1] + [0.0] * 7}))
     table, long = evaluate("evaluate_energies", "--task", "forward", "--trajectories", md, "--samples",
                            f"egi={samples}", "--md", tmp_path / "md")  # fmt: skip
     check(table, long)

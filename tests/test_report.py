@@ -39,7 +39,16 @@ setTimeout(() => {
     for (let i = 0; i < pixels.length; i += 4) if (pixels[i + 3] && pixels[i] + pixels[i + 1] < 490) count++;
     return count;
   });
+  const stage = document.getElementById("viewer-stage");
+  const press = (key) => stage.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true }));
+  const frame = () => Number(document.getElementById("viewer-frame").value);
+  const playing = document.getElementById("viewer-play").getAttribute("aria-pressed"), before = frame();
+  press(" ");
+  press("ArrowRight");
   parent.postMessage({
+    playing,
+    paused: document.getElementById("viewer-play").textContent,
+    steps: frame() - before,
     width: page.clientWidth,
     overflow: page.scrollWidth - page.clientWidth,
     requests: loaded.filter((name) => !/^(data|blob):/.test(name)).length,
@@ -47,7 +56,7 @@ setTimeout(() => {
     tables: document.querySelectorAll("table").length,
     images: document.images.length,
     state: document.getElementById("viewer").dataset.state,
-    frame: Number(document.getElementById("viewer-frame").value),
+    frame: before,
     drawn,
   }, "*");
 }, 2500);
@@ -200,5 +209,6 @@ def test_in_a_browser(page, tmp_path, width):
     assert (seen["overflow"], seen["requests"], seen["broken"]) == (0, 0, 0)
     assert (seen["state"], seen["images"]) == ("ready", 3)
     assert len(seen["drawn"]) == 2 and min(seen["drawn"]) > 500
-    assert seen["frame"] > 0  # it plays
+    assert seen["frame"] > 0 and seen["playing"] == "true"
+    assert (seen["paused"], seen["steps"] % 20) == ("Play", 1)  # by keyboard; 20 frames
     assert seen["tables"] >= 6

@@ -15,7 +15,7 @@ from markupsafe import Markup
 from egi.config import Settings
 from egi.data.storage import atomic, package_versions
 from egi.report import summary
-from egi.report.tables import Table, read_paper, read_tables
+from egi.report.tables import read_paper, read_tables
 from egi.report.viewer import Limits, scenes
 
 _TASKS = {
@@ -115,15 +115,10 @@ def _dataset(report: Report, name: str, captions: dict[str, Any], paper: dict) -
     return {
         "name": name, "title": DATASET_NAMES.get(name, name), "sections": sections, "counts": summary.counts(folder),
         "rejects": summary.listing(rejects, ("source", "stage", "cause", "count", "example")),
-        "quality": summary.quality(folder), "filters": summary.filters(folder), "run_times": summary.run_times(folder), "differences": differences,
+        "quality": summary.quality(folder), "filters": summary.filters(folder),
+        "run_times": summary.run_times(folder), "differences": differences,
         "comparable": bool(settings and theirs and not differences),
-        "methods": _methods(sections),
     }  # fmt: skip
-
-
-def _methods(sections: list[dict[str, Any]]) -> list[str]:
-    tables: list[Table] = [table for section in sections for table in section["tables"]]
-    return list(dict.fromkeys(row.name for table in tables for row in table.rows))
 
 
 def _figures(folder: Path, captions: dict[str, Any], section: str) -> list[dict[str, Any]]:

@@ -96,8 +96,9 @@
     slider.addEventListener("input", () => { setPlaying(false); show(Number(slider.value)); });
     play.addEventListener("click", () => setPlaying(!playing));
     at("viewer").addEventListener("keydown", (event) => {
-      if (["SELECT", "INPUT", "BUTTON"].includes(event.target.tagName)) return;
-      if (event.key === " ") { event.preventDefault(); setPlaying(!playing); }
+      const control = event.target.tagName;  // these use the keys themselves
+      if (control === "SELECT" || control === "INPUT") return;
+      if (event.key === " " && control !== "BUTTON") { event.preventDefault(); setPlaying(!playing); }
       if (event.key === "ArrowRight") { setPlaying(false); show(Number(slider.value) + 1); }
       if (event.key === "ArrowLeft") { setPlaying(false); show(Number(slider.value) - 1); }
     });

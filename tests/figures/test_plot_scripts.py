@@ -1,0 +1,85 @@
+"""The plotting scripts by hand: every figure they promise, as SVG and PNG, from the files of a run."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+SCRIPTS = Path(__file__).resolve().parents[2] / "workflow" / "scripts"
+
+
+def run(name: str, *arguments: object) -> None:
+    """Call a script's `main`."""
+    spec = importlib.util.spec_from_file_location(name, SCRIPTS / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    module.main([str(argument) for argument in arguments])
+
+
+@pytest.fixture
+def qm9(example_results) -> Path:
+    return example_results / "qm9"
+
+
+def flags(folder: Path, *names: str) -> list[object]:
+    """An output flag a figure."""
+    return [part for name in names for part in (f"--{name}", folder / f"{name}.svg")]
+
+
+def made(folder: Path) -> dict[str, set[str]]:
+    """Endings of the files by stem; no file is empty."""
+    found: dict[str, set[str]] = {}
+    for path in folder.iterdir():
+        assert path.stat().st_size > 500
+        found.setdefault(path.stem, set()).add(path.suffix)
+    return found
+
+
+def both(*names: str) -> dict[str, set[str]]:
+    return {name: {".svg", ".png"} for name in names}
+
+
+def test_conformers(qm9, tmp_path):
+    names = ("covmat", "distributions", "examples")
+    run("plot_conformers", "--table", qm9 / "conformer_covmat_per_molecule.csv", "--reference",
+        qm9 / "conformers" / "test.h5", "--samples", qm9 / "samples" / "conformers" / "basices.h5",
+        *flags(tmp_path, *names))  # fmt: skip
+    assert made(tmp_path) == both(*names)
+
+
+def test_distributions(qm9, tmp_path):
+    run("plot_distributions", "--evaluation", qm9 / "evaluation" / "unconditional.h5", "--table",
+        qm9 / "unconditional_jsd_per_molecule.csv", "--decorrelation",
+        qm9 / "unconditional_decorrelation_per_molecule.csv", *flags(tmp_path, "distributions", "jsd"))  # fmt: skip
+    assert made(tmp_path) == both("distributions", "jsd")
+
+
+def test_dynamics(qm9, tmp_path):
+    names = ("occupancy", "autocorrelation", "surface")
+    run("plot_dynamics", "--evaluation", qm9 / "evaluation" / "unconditional.h5", *flags(tmp_path, *names))
+    assert made(tmp_path) == both(*names)
+
+
+def test_paths(qm9, tmp_path):
+    names = ("surface", "keyframes", "statistics")
+    run("plot_paths", "--evaluation", qm9 / "evaluation" / "interpolation.h5", "--table",
+        qm9 / "interpolation_paths.csv", "--samples", qm9 / "samples" / "interpolation" / "egi.h5", *flags(tmp_path, *names))  # fmt: skip
+    assert made(tmp_path) == both(*names)
+
+
+def test_training(qm9, tmp_path):
+    models = qm9 / "models"
+    run("plot_training", "--curves", models / "structure.csv", models / "unconditional" / "egi.csv", "--checkpoints",
+        models / "unconditional" / "egi.ckpt", *flags(tmp_path, "training", "alphas"))  # fmt: skip
+    assert made(tmp_path) == both("training", "alphas")
+
+
+def test_report(example_results, tmp_path):
+    page = tmp_path / "report.html"
+    table = example_results / "qm9" / "unconditional_jsd.csv"
+    run("report", "--results", example_results, "--datasets", "qm9", "--inputs", table, "--output", page)
+    assert "simulation.production" in page.read_text(encoding="utf-8")  # how the settings differ from the paper's
+    with pytest.raises(FileNotFoundError, match=r"none\.csv"):
+        run("report", "--results", example_results, "--datasets", "qm9", "--inputs", "none.csv", "--output", page)

@@ -270,14 +270,17 @@ def run(function: Callable[[Inputs, str], Outcome], inputs: Inputs, metrics: tup
     with Reader(inputs.trajectories, "egi-trajectories") as reader:
         molecules = reader.ids
     sampled = set() if inputs.samples else set(molecules)
-    for _, path in inputs.samples:
+    methods = [(name, False) for name in (*inputs.oracles, *(nulls.METHODS if inputs.null_models else ()))]
+    for method, path in inputs.samples:
         with Reader(path, "egi-samples") as reader:
+            methods.append((method, bool(reader.attributes.get("refined", False))))
             sampled |= set(reader.ids)
             if not reader.ids:
                 log.warning("%s holds no molecules", path)
     wanted = [m for m in molecules if m in sampled]
     for molecule in (m for m in molecules if m not in sampled):
-        yield _unsampled(inputs, molecule, metrics)
+        why = partial(Score, status="no_samples", reason="no method has samples of this molecule")
+        yield Outcome(molecule, [Row(*method, molecule, why(metric)) for method in methods for metric in metrics])
     yield from parallel(partial(function, inputs), wanted, inputs.settings.workers)
 
 
@@ -291,10 +294,3 @@ def parallel(function: Callable[[str], Outcome], molecules: list[str], workers: 
 def _one_thread(function: Callable[[str], Outcome], molecule: str) -> Outcome:
     with threadpool_limits(1):
         return function(molecule)
-
-
-def _unsampled(inputs: Inputs, molecule: str, metrics: tuple[str, ...]) -> Outcome:
-    score = partial(Score, status="no_samples", reason="no method has samples of this molecule")
-    methods = [*inputs.oracles, *(method for method, _ in inputs.samples)]
-    methods += nulls.METHODS if inputs.null_models else []
-    return Outcome(molecule, [Row(method, False, molecule, score(metric)) for method in methods for metric in metrics])

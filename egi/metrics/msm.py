@@ -232,9 +232,9 @@ def _lump(model: MarkovModel, metastates: int) -> np.ndarray:
                 warnings.simplefilter("ignore")
                 assigned = pcca(model.transition, wanted, model.stationary).assignments
         except (ValueError, np.linalg.LinAlgError, IndexError):
-            if wanted < 2:
-                raise
             wanted -= 1  # complex or degenerate spectrum
+            if wanted < 2:
+                return np.zeros(len(model.stationary), dtype=np.int64)
     population = np.bincount(assigned, weights=model.stationary, minlength=wanted)
     order = np.argsort(-population, kind="stable")
     rank = np.empty_like(order)

@@ -123,13 +123,13 @@ def ordered(methods: list[str] | set[str]) -> list[str]:
     """Methods in the order of legends: reference, oracle, ours, baselines, others; refined after raw."""
     known = list(METHODS)
 
-    def key(method: str) -> tuple[int, int, str, bool]:
+    def _place(method: str) -> tuple[int, int, str, bool]:
         base, refined = _base(method)
         cut = _CUT_ORACLE.fullmatch(base)
         place = known.index(ORACLE if cut else base) if cut or base in METHODS else len(known)
         return (place, int(cut[1]) if cut else 100, base, refined)
 
-    return sorted(methods, key=key)
+    return sorted(methods, key=_place)
 
 
 def new_figure(

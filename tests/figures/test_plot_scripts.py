@@ -64,8 +64,9 @@ def test_dynamics(qm9, tmp_path):
 
 def test_paths(qm9, tmp_path):
     names = ("surface", "keyframes", "statistics")
+    samples = qm9 / "samples" / "interpolation" / "egi.h5"
     run("plot_paths", "--evaluation", qm9 / "evaluation" / "interpolation.h5", "--table",
-        qm9 / "interpolation_paths.csv", "--samples", qm9 / "samples" / "interpolation" / "egi.h5", *flags(tmp_path, *names))  # fmt: skip
+        qm9 / "interpolation_paths.csv", "--samples", samples, *flags(tmp_path, *names))  # fmt: skip
     assert made(tmp_path) == both(*names)
 
 

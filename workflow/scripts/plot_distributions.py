@@ -29,7 +29,10 @@ def main(argv: list[str] | None = None) -> None:
     flags.add_argument("--jsd", type=Path, required=True, help="SVG to write")
     args = flags.parse_args(argv)
 
-    scores = pd.concat([pd.read_csv(path) for path in (args.table, args.decorrelation) if path])
+    tables = [pd.read_csv(path) for path in (args.table, args.decorrelation) if path]
+    if any("metric" not in table for table in tables):
+        log.warning("a table without the column 'metric' has no values a molecule and is left out")
+    scores = pd.concat([table for table in tables if "metric" in table])
     with look(), Evaluation(args.evaluation) as evaluation:
         shown = histograms_of(evaluation, args.methods, args.molecules)
         save(distributions(shown, evaluation.edges), args.distributions)

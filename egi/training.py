@@ -14,13 +14,13 @@ import math
 import shutil
 import signal
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.plugins.environments import LightningEnvironment
@@ -41,7 +41,7 @@ from egi.seeds import stream, torch_generator
 log = logging.getLogger(__name__)
 
 CURVE = ("step", "train_loss", "val_loss", "seconds")
-#: validation takes one batch for so many training steps between validations
+#: validation takes one batch for so many training steps between validations, so that it costs a few percent
 STEPS_PER_VALIDATION_BATCH = 10
 #: (model, batch with positions, generator) -> scalar loss
 Loss = Callable[[nn.Module, Batch, torch.Generator], Tensor]
@@ -174,7 +174,9 @@ def train(model: nn.Module, loss: Loss, train_set: Dataset, val_set: Dataset | N
     if module.step < steps:
         trainer = _trainer(run, steps - module.step)
         try:
-            trainer.fit(module)
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", "The `srun` command|`isinstance.treespec")
+                trainer.fit(module)
         except SIGTERMException as stop:  # raised between steps, so the state is whole
             module.save()
             raise SystemExit(128 + signal.SIGTERM) from stop
@@ -186,6 +188,7 @@ def train(model: nn.Module, loss: Loss, train_set: Dataset, val_set: Dataset | N
 
 def _trainer(run: Run, steps: int) -> pl.Trainer:
     """A Lightning trainer that keeps to training: no logger, no files, no Slurm (that is Snakemake's business)."""
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     return pl.Trainer(
         max_steps=steps,
         accelerator={"auto": "auto", "cpu": "cpu", "cuda": "gpu"}[run.device],
@@ -285,23 +288,21 @@ class _Module(pl.LightningModule):
         self._count = 0
         if self.trainer.is_global_zero:
             _write_curve(self.run.curve, self.rows)
-            log.info("step %d: training loss %.4f, validation loss %s, %.0f s", *self.rows[-1])
+            log.info("step %d: training loss %.4f, validation loss %.4f, %.0f s", *_numbers(self.rows[-1]))
 
     def _validation_loss(self) -> float | None:
-        """Mean loss of the averaged weights over a fixed part of the validation set, in an order of its own."""
+        """Mean loss of the averaged weights over the same items with the same noise every time."""
         if self._val_set is None:
             return None
         settings, seed = self.run.settings, self.run.seed
-        size = settings.batch_size // settings.devices
-        wanted = max(1, settings.validate_every // STEPS_PER_VALIDATION_BATCH)
-        order = stream(seed, "validation").permutation(len(self._val_set)).tolist()[: wanted * size]
-        batches = [[(0, index) for index in order[first : first + size]] for first in range(0, len(order), size)]
-        losses = []
+        count = max(1, settings.validate_every // STEPS_PER_VALIDATION_BATCH)
+        batches = StepBatches(len(self._val_set), settings.batch_size // settings.devices, range(count), seed)
+        total = 0.0
         for number, batch in enumerate(_loader(self._val_set, batches, self.device)):
             generator = torch_generator(seed, "validation", number, device=str(self.device))
             with self.trainer.precision_plugin.forward_context():
-                losses.append(self._loss(self.ema, batch.to(self.device), generator).item() * batch.num_graphs)
-        return float(np.sum(losses)) / len(order)
+                total += self._loss(self.ema, batch.to(self.device), generator).item()
+        return total / count
 
     def _elapsed(self) -> float:
         return self._seconds + time.monotonic() - self._started
@@ -355,6 +356,10 @@ def _loader(dataset: Dataset, batches, device: torch.device) -> DataLoader:
         dataset, batch_sampler=batches, collate_fn=Batch.from_data_list, num_workers=workers,
         pin_memory=device.type == "cuda",
     )  # fmt: skip
+
+
+def _numbers(row: list) -> list[float]:
+    return [math.nan if value is None else value for value in row]
 
 
 def _write_curve(path: Path, rows: list[list]) -> None:

@@ -55,8 +55,7 @@ def sample(
     model : callable
         ``model(batch, positions, step, condition)`` predicts the noise.
     schedule : Schedule
-    batch : torch_geometric.data.Batch
-        One graph a sample.
+    batch : torch_geometric.data.Batch, one graph a sample
     given : (nodes, frames, 3) Tensor
         Given frames in Å, which come back bit for bit; the others are ignored.
     condition : (nodes, frames) bool Tensor

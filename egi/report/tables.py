@@ -34,7 +34,7 @@ METRICS = {
     "path_probability": ("Path probability", "", "higher"),
     "valid_path_rate": ("Valid path rate", "", "higher"),
     "valid_path_probability": ("Valid path probability", "", "higher"),
-    "decorrelation_ps": ("Decorrelation time", "ps", ""),
+    "decorrelation_ps": ("Median decorrelation time", "ps", ""),
     "decorrelated_share": ("Decorrelated torsions", "share", ""),
     "coherence": ("Frame-to-frame coherence", "mean cosine", ""),
     "coherence_difference": ("Coherence, less the reference's", "", "zero"),
@@ -111,6 +111,11 @@ class Table:
         return any(cell.paper for row in self.rows for cell in row.cells)
 
     @property
+    def has_best(self) -> bool:
+        """Whether some cell is marked as the best."""
+        return any(cell.best for row in self.rows for cell in row.cells)
+
+    @property
     def has_interval(self) -> bool:
         """Whether some cell has a confidence interval."""
         return any(cell.interval for row in self.rows for cell in row.cells)
@@ -185,17 +190,23 @@ def _range(counts: set[str]) -> str:
 
 
 def _notes(values: pd.DataFrame, metrics: list[str]) -> list[str]:
-    """Reasons of these metrics, each once, with the methods it holds for."""
-    about: dict[str, list[str]] = {}
+    """Reasons of these metrics, each once, with the metrics and methods it holds for."""
+    methods: dict[tuple[str, str], list[str]] = {}
     for _, row in values.iterrows():
         for part in filter(None, row.get("reason", "").split("; ")):
             metric, _, text = part.partition(": ")
             if metric in metrics:
-                about.setdefault(f"{_heading(metric)[0]}: {text.replace('_', ' ')}", []).append(name_of(row["shown"]))
+                methods.setdefault((metric, text.replace("_", " ")), []).append(name_of(row["shown"]))
             elif metric not in METRICS:
-                about.setdefault(part, []).append(name_of(row["shown"]))
-    every = len(values)
-    return [f"{text} ({'all rows' if len(names) == every else '; '.join(names)})." for text, names in about.items()]
+                methods.setdefault(("", part), []).append(name_of(row["shown"]))
+    together: dict[tuple[str, str], list[str]] = {}
+    for (metric, text), names in methods.items():
+        about = "all rows" if len(names) == len(values) else "; ".join(names)
+        together.setdefault((text, about), []).append(_heading(metric)[0] if metric else "")
+    return [
+        (f"{', '.join(headings)}: " if any(headings) else "") + f"{text} ({about})."
+        for (text, about), headings in together.items()
+    ]
 
 
 def _number(text: object) -> float | None:

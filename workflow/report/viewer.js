@@ -34,6 +34,7 @@
     model.addAtoms(atoms);
     model.setCoordinates(frames, "array");
     view.setStyle({}, { stick: { radius: 0.13 }, sphere: { scale: 0.24 } });
+    return Math.max(...frames.flat(2).map(Math.abs));  // how far from the centre an atom gets
   }
 
   function show(frame) {
@@ -55,9 +56,9 @@
     at("viewer-smiles").textContent = scene.smiles;
     slider.max = Math.min(scene.trajectories[0].frames, generated.frames) - 1;
     if (views) {
-      load(views[0], scene.trajectories[0]);
-      load(views[1], generated);
-      for (const view of views) view.zoomTo();
+      const reach = load(views[0], scene.trajectories[0]);
+      if (load(views[1], generated) > 3 * reach) at("view-name").textContent += " (atoms far out of view)";
+      views[0].zoomTo();  // both are seen at the reference's scale
       views[1].setView(views[0].getView());
     }
     show(0);

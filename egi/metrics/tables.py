@@ -143,6 +143,7 @@ class Tables:
         long = per_molecule(rows)
         wide = summary(rows, self.metrics, self.resamples, self.seed)
         for column in shared:
+            long[column] = long.get(column, np.nan)
             means = long.groupby(["method", "refined"])[column].mean()
             wide.insert(2, column, [means[key] for key in zip(wide["method"], wide["refined"], strict=True)])
         write(self.per_molecule, long)

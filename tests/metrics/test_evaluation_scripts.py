@@ -119,6 +119,18 @@ def test_pairs_and_paths(evaluate, md_file, config_file, tmp_path, synthetic):
     assert table["jsd_path_occupancy_mean"].between(0, 0.8326).all() and (table["length_ps"] > 0).all()
 
 
+def test_no_molecule_has_pairs(evaluate, md_file, tmp_path):
+    empty = [tmp_path / name for name in ("pairs.h5", "egi.h5")]
+    for path in empty:
+        with create(path, "egi-samples", {}, interval_ps=5.2):
+            pass
+    table, long = evaluate("evaluate_paths", "--trajectories", md_file, "--pairs", empty[0], "--samples",
+                           f"egi={empty[1]}")  # fmt: skip
+    check(table, long)
+    assert list(table["method"]) == ["md_oracle_10", "md_oracle_55", "md_oracle", "egi"]
+    assert (long["status"] == "no_samples").all()
+
+
 def test_conformers(evaluate, tmp_path, synthetic):
     rng = np.random.default_rng(0)
     reference, drawn = tmp_path / "test.h5", tmp_path / "basices.h5"

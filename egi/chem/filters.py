@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from rdkit import Chem
 
-from egi.chem.molecules import canonical_smiles, identity, modelled_atoms, record_of
+from egi.chem.molecules import bare_smiles, identity, record_of
 from egi.data.storage import MoleculeRecord
 
 FILTERS = ("sanitize", "fragments", "reacted", "smiles", "hydrogens", "elements", "coordinates", "stereo")
@@ -62,6 +62,8 @@ class Filtered:
     ----------
     record : MoleculeRecord or None
         None if no conformer passed.
+    identity : str
+        Canonical SMILES without stereo, '' where there is none.
     arrays : dict
         ``positions`` [C, all atoms, 3] float32, and ``energies`` and ``weights`` [C] where known.
     rejects : list of dict
@@ -71,6 +73,7 @@ class Filtered:
     """
 
     record: MoleculeRecord | None = None
+    identity: str = ""
     arrays: dict[str, np.ndarray] = field(default_factory=dict)
     rejects: list[dict] = field(default_factory=list)
     passed: Counter = field(default_factory=Counter)
@@ -104,6 +107,7 @@ def filter_candidate(candidate: Candidate, elements: Sequence[str], most: int | 
     """
     result = Filtered()
     checks = _GraphChecks(candidate.smiles, frozenset(elements))
+    result.identity = checks.wanted or ""
     kept, molecules, positions = [], [], []
     for index, mol in enumerate(candidate.conformers):
         try:
@@ -189,13 +193,16 @@ class _GraphChecks:
         if (count := len(Chem.GetMolFrags(mol))) != 1:
             raise Rejected("fragments", f"{count} components")
         passed.append("fragments")
-        if self.wanted is not None and (seen := canonical_smiles(mol, stereo=False)) != self.wanted:
+        try:
+            modelled = Chem.RemoveHs(mol)
+        except Exception as error:  # as above
+            raise Rejected("hydrogens", str(error)) from error
+        if self.wanted is not None and (seen := bare_smiles(modelled, stereo=False)) != self.wanted:
             raise Rejected("reacted", f"graph is {seen}, the stored SMILES says {self.wanted}")
         passed.append("reacted")
         if self.wanted is None:
             raise Rejected("smiles", self.fault)
         passed.append("smiles")
-        modelled, _ = modelled_atoms(mol)
         if modelled.GetNumAtoms() == 0:
             raise Rejected("hydrogens", "no atom is left")
         passed.append("hydrogens")

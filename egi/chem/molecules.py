@@ -39,7 +39,11 @@ def modelled_atoms(mol: Chem.Mol) -> tuple[Chem.Mol, np.ndarray]:
 
 def canonical_smiles(mol: Chem.Mol, stereo: bool = True) -> str:
     """Canonical SMILES of the molecule without removable hydrogens, atom maps and, on request, stereo."""
-    modelled = Chem.RemoveHs(mol)
+    return bare_smiles(Chem.RemoveHs(mol), stereo)
+
+
+def bare_smiles(modelled: Chem.Mol, stereo: bool = True) -> str:
+    """Canonical SMILES of a molecule whose hydrogens are removed; its atom maps are cleared."""
     for atom in modelled.GetAtoms():
         atom.SetAtomMapNum(0)
     return Chem.MolToSmiles(modelled, isomericSmiles=stereo)
@@ -53,7 +57,7 @@ def identity(smiles: str) -> str:
     ValueError
         If RDKit cannot make a molecule of the SMILES.
     """
-    return canonical_smiles(parse_smiles(smiles), stereo=False)
+    return bare_smiles(parse_smiles(smiles), stereo=False)
 
 
 def parse_smiles(smiles: str) -> Chem.Mol:
@@ -106,25 +110,24 @@ def record_of(mol: Chem.Mol, molecule: str) -> MoleculeRecord:
         symbols = ", ".join(Chem.GetPeriodicTable().GetElementSymbol(number) for number in unknown)
         raise ValueError(f"molecule {molecule} has element {symbols}, which has no place in egi.chem.features.ELEMENTS")
     edge_index, edge_type = edges(modelled)
+    modelled.RemoveAllConformers()
+    smiles = bare_smiles(modelled)
     return MoleculeRecord(
-        id=molecule, smiles=canonical_smiles(mol), mol=mol, modelled=indices, atomic_numbers=numbers,
-        features=_features(modelled), edge_index=edge_index, edge_type=edge_type,
+        id=molecule, smiles=smiles, mol=mol, modelled=indices, atomic_numbers=numbers,
+        features=_features(modelled, smiles), edge_index=edge_index, edge_type=edge_type,
     )  # fmt: skip
 
 
-def _features(modelled: Chem.Mol) -> np.ndarray:
-    """Features from the molecule's canonical SMILES, in the order of `modelled`.
+def _features(modelled: Chem.Mol, smiles: str) -> np.ndarray:
+    """Features from the molecule's canonical SMILES, in the order of `modelled`, of which it was just written.
 
     RDKit's clockwise and counterclockwise depend on the order of atoms and bonds; in the canonical order they, and
     so all features, belong to the molecule and not to how it was written.
     """
-    bare = Chem.Mol(modelled)
-    bare.RemoveAllConformers()
-    smiles = Chem.MolToSmiles(bare)
     canonical = Chem.MolFromSmiles(smiles)
-    if canonical is None or canonical.GetNumAtoms() != bare.GetNumAtoms():
-        return atom_features(bare)
-    order = list(bare.GetPropsAsDict(includePrivate=True, includeComputed=True)["_smilesAtomOutputOrder"])
+    if canonical is None or canonical.GetNumAtoms() != modelled.GetNumAtoms():
+        return atom_features(modelled)
+    order = list(modelled.GetPropsAsDict(includePrivate=True, includeComputed=True)["_smilesAtomOutputOrder"])
     computed = atom_features(canonical)
     features = np.empty_like(computed)
     features[order] = computed

@@ -14,7 +14,6 @@ from typing import Any
 from rdkit import rdBase
 
 from egi.chem.filters import Filtered, reject_row
-from egi.chem.molecules import canonical_smiles
 from egi.data.storage import Reader, Writer, atomic, create
 
 KIND = "egi-conformers"
@@ -88,7 +87,7 @@ class Parts:
         note["rejected"].update(result.rejected)
         if (record := result.record) is not None:
             writer.add(record, result.arrays)
-            note["molecules"][record.id] = (canonical_smiles(record.mol, stereo=False), record.smiles)
+            note["molecules"][record.id] = (result.identity, record.smiles)
             self._remember(record.id, record.smiles)
 
     def _remember(self, molecule: str, smiles: str) -> None:

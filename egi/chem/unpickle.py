@@ -268,6 +268,7 @@ class _Machine(pickle._Unpickler):
 
     def __init__(self, file: BinaryIO):
         super().__init__(file)
+        self.file = file
         self.remembered = 0
         self.recent: set[int] = set()
 
@@ -294,20 +295,28 @@ class _Machine(pickle._Unpickler):
     def load_ext(self) -> None:
         raise UnpickleError("pickle uses the extension registry, which is not allowed")
 
+    def load_frame(self) -> None:
+        if self.read == self._file_read:
+            self.read(8)
+        else:
+            super().load_frame()
+
     def load_memoize(self) -> None:
         self.memo[self.remembered] = self.stack[-1]
         self.remembered += 1
 
     def items(self) -> Iterator[Any]:
-        """Items of the list that the pickle holds, in batches as they were written."""
-        self._unframer = pickle._Unframer(self._file_read, self._file_readline)
-        self.read, self.readinto, self.readline = self._unframer.read, self._unframer.readinto, self._unframer.readline
+        """Items of the list that the pickle holds, in batches as they were written.
+
+        Frames only announce how much to read ahead; a buffered file needs no such advice, and is faster without.
+        """
+        self.read, self.readline, self.readinto = self._file_read, self._file_readline, self.file.readinto
         self.metastack, self.stack, self.proto = [], [], 0
         self.append = self.stack.append
-        dispatch, value = self.dispatch, None
+        dispatch, read = self.dispatch, self.read
         try:
             while True:
-                dispatch[self.read(1)[0]](self)
+                dispatch[read(1)[0]](self)
                 if not self.metastack and len(self.stack) == 1 and type(self.stack[0]) is list and self.stack[0]:
                     value = self.stack[0]
                     yield from value
@@ -331,6 +340,7 @@ class _Machine(pickle._Unpickler):
         **pickle._Unpickler.dispatch,
         pickle.BUILD[0]: load_build,
         pickle.MEMOIZE[0]: load_memoize,
+        pickle.FRAME[0]: load_frame,
         **dict.fromkeys((pickle.EXT1[0], pickle.EXT2[0], pickle.EXT4[0]), load_ext),
     }
 

@@ -45,7 +45,7 @@ def run(main, argv: list[str] | None = None) -> int:
     )
     try:
         main(argv)
-    except (UserError, ConfigError, FileNotFoundError) as error:
+    except (UserError, ConfigError, OSError) as error:  # OSError: a missing file, a full disk
         log.error("%s", error)
         return 2
     except Exception:

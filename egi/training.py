@@ -97,7 +97,9 @@ def loss_of(method: str, task: str, diffusion: DiffusionSettings) -> Loss:
         condition = condition_mask(task, *batch.positions.shape[:2])
         if condition is not None:
             condition = condition.to(batch.positions.device)
-        return diffusion_loss(model, schedule, batch, batch.positions, condition, generator)
+        return diffusion_loss(
+            model, schedule, batch, batch.positions, condition, generator, schedule.settings.align_conditional
+        )
 
     return loss
 

@@ -34,12 +34,14 @@ import h5py
 import numpy as np
 from rdkit import Chem
 
+from egi.cli import UserError
+
 FORMATS = ("egi-conformers", "egi-trajectories", "egi-samples")
 VERSION = 1
 _GRAPH = ("modelled", "atomic_numbers", "features", "edge_index", "edge_type")
 
 
-class StorageError(ValueError):
+class StorageError(UserError):
     """A file that is not what was asked for; names the file and the cause."""
 
 

@@ -136,6 +136,12 @@ def samples(wildcards, task=None):
     ]
 
 
+def path_samples(wildcards):
+    """Interpolations to draw: EGInterpolator's, else the last method's."""
+    paths = samples(wildcards, "interpolation")
+    return next((path for path in paths if path.endswith("/egi.h5")), paths[-1])
+
+
 def sample_flags(wildcards, input):
     task = getattr(wildcards, "task", "interpolation")
     return [

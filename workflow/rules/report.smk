@@ -53,7 +53,7 @@ rule plot_distributions:
         decorrelation=lambda w: (
             []
             if w.task == "interpolation"
-            else f"results/{w.dataset}/{w.task}_decorrelation.csv"
+            else f"results/{w.dataset}/{w.task}_decorrelation_per_molecule.csv"
         ),
     output:
         figures("{task}_distributions", "{task}_jsd"),
@@ -97,7 +97,7 @@ rule plot_paths:
     input:
         evaluation="results/{dataset}/evaluation/interpolation.h5",
         table="results/{dataset}/interpolation_paths.csv",
-        samples=lambda w: samples(w, "interpolation")[-1],
+        samples=path_samples,
     output:
         figures(
             "interpolation_paths",

@@ -42,9 +42,9 @@ class BlockedEdges(torch.autograd.Function):
             second = affine(first, w_m, b_m)
             message = silu(second, inplace=not keep)
             third = affine(message, w_x, b_x)
-            shape = (edges.shape[0], -1, hidden)
-            gathered[:, block] = _sum(message.view(shape), edge_index[1], p.shape[0])
-            channels[:, block] = affine(silu(third, inplace=not keep), w_o).view(edges.shape[0], -1, w_o.shape[0])
+            shape = edges[:, block].shape[:2]
+            gathered[:, block] = _sum(message.view(*shape, hidden), edge_index[1], p.shape[0])
+            channels[:, block] = affine(silu(third, inplace=not keep), w_o).view(*shape, w_o.shape[0])
             if keep:
                 stored += [second, third]
         ctx.save_for_backward(edge_index, p, q, edges, w_e, w_m, w_x, w_o, *stored)
@@ -62,18 +62,18 @@ class BlockedEdges(torch.autograd.Function):
         grad_p, grad_q, grad_edges = torch.empty_like(p), torch.empty_like(q), torch.empty_like(edges)
         for number, block in enumerate(_blocks(edges, hidden)):
             second, third = stored[2 * number : 2 * number + 2]
-            shape = (edges.shape[0], -1, hidden)
+            shape = edges[:, block].shape[:2]
             grad_w = grad_channels[:, block].reshape(-1, w_o.shape[0])
             grad_third = _silu_backward(affine(grad_w, w_o.t()), third)
             grad_message = affine(grad_third, w_x.t())
-            grad_message.view(shape).add_(grad_gathered[:, block].contiguous().index_select(0, target))
+            grad_message.view(*shape, hidden).add_(grad_gathered[:, block].contiguous().index_select(0, target))
             grad_second = _silu_backward(grad_message, second)
             inner = _first(edge_index, p[:, block], q[:, block], edges[:, block], w_e)
             grad_first = _silu_backward(affine(grad_second, w_m.t()), inner)
-            spread = grad_first.view(shape)
+            spread = grad_first.view(*shape, hidden)
             grad_p[:, block] = _sum(spread, target, p.shape[0])
             grad_q[:, block] = _sum(spread, source, q.shape[0])
-            grad_edges[:, block] = affine(grad_first, w_e.t()).view(edges.shape[0], -1, w_e.shape[1])
+            grad_edges[:, block] = affine(grad_first, w_e.t()).view(*shape, w_e.shape[1])
             if trained:
                 inputs = edges[:, block].reshape(-1, w_e.shape[1])
                 parts = (

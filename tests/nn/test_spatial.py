@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch.nn.functional import silu
 
+from egi.nn import edges, spatial
 from egi.nn.gvp import GVP, GVPTransition
 from egi.nn.spatial import EGCL, ChiralEGCL, Graph, SpatialLayer
 
@@ -55,8 +56,18 @@ def plain(layer: EGCL, graph: Graph, x: torch.Tensor, h: torch.Tensor) -> tuple[
     return torch.stack(dx), layer.invariant(silu(hidden))
 
 
+#: in one piece, in blocks of one frame, and without blocks as on a GPU
+@pytest.fixture(params=["whole", "blocks", "composed"])
+def form(request, monkeypatch):
+    if request.param == "blocks":
+        monkeypatch.setattr(edges, "BLOCK_SIZE", 1)
+    if request.param == "composed":
+        monkeypatch.setattr(spatial, "blocked", lambda tensor: False)
+    return request.param
+
+
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.float64, 1e-10)])
-def test_egcl_equals_the_plain_form_with_gradients(graph, dtype, tolerance):
+def test_egcl_equals_the_plain_form_with_gradients(form, graph, dtype, tolerance):
     layer, graph = stirred(EGCL(WIDTH, EDGE_WIDTH), dtype), cast(graph, dtype)
     results = []
     for form in (layer, lambda *a: plain(layer, *a)):
@@ -67,6 +78,30 @@ def test_egcl_equals_the_plain_form_with_gradients(graph, dtype, tolerance):
     for ours, theirs in zip(*results, strict=True):
         scale = max(1.0, float(theirs.detach().abs().max()))
         torch.testing.assert_close(ours, theirs, rtol=tolerance, atol=tolerance * scale)
+
+
+@pytest.mark.parametrize("kind", [EGCL, ChiralEGCL])
+def test_frozen_weights_get_no_gradient_and_inputs_the_same(form, graph, kind):
+    layer, graph = stirred(kind(WIDTH, EDGE_WIDTH)), cast(graph, torch.float64)
+    found = []
+    for trained in (True, False):
+        layer.requires_grad_(trained)
+        inputs = [part.requires_grad_() for part in state()]
+        dx, dh = layer(graph, *inputs)
+        (dx.square().sum() + dh.square().sum()).backward()
+        found.append([part.grad for part in inputs])
+    for a, b in zip(*found, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)
+
+
+def test_a_lone_atom_stays(form):
+    nothing = Graph(torch.zeros(2, 0, dtype=torch.long), torch.zeros(0, 1, EDGE_WIDTH), torch.ones(1, 1, 1), 1)
+    layer = ChiralEGCL(WIDTH, EDGE_WIDTH)
+    x, h = torch.randn(1, FRAMES, 3, requires_grad=True), torch.randn(1, FRAMES, WIDTH)
+    dx, dh = layer(nothing, x, h)
+    (dx.sum() + dh.sum()).backward()
+    assert float(dx.detach().abs().max()) == 0.0
+    assert dh.shape == h.shape
 
 
 def test_egcl_node_without_edges_stays(graph):

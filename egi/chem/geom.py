@@ -102,6 +102,7 @@ def list_items(path: Path) -> Iterator[tuple[str, list[dict[str, Any]]]]:
     count = 0
 
     def used(item: Any) -> tuple[str, dict[str, Any]]:
+        """SMILES, and what we use of an item."""
         nonlocal count
         fields = item.fields() if isinstance(item, Record) else item
         if not isinstance(fields, dict) or not isinstance(fields.get("smiles"), str):

@@ -131,7 +131,7 @@ def _heavy_smiles(mol: Chem.Mol) -> str:
         copy = Chem.Mol(mol, True)
         try:
             return Chem.MolToSmiles(Chem.RemoveHs(copy), isomericSmiles=False)
-        except Exception:  # RDKit raises several types; the filters reject such a molecule with its reason
+        except ValueError:  # the filters reject such a molecule with its reason
             return Chem.MolToSmiles(copy, isomericSmiles=False, canonical=False)
 
 

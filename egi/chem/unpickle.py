@@ -273,6 +273,7 @@ class _Machine(pickle._Unpickler):
         self.recent: set[int] = set()
 
     def find_class(self, module: str, name: str) -> Any:
+        """What a name in the pickle stands for."""
         if module == "networkx" or module.startswith("networkx."):
             return Inert
         try:
@@ -281,11 +282,13 @@ class _Machine(pickle._Unpickler):
             raise UnpickleError(f"pickle asks for {module}.{name}, which is not allowed") from None
 
     def persistent_load(self, pid: Any) -> Any:
+        """References to tensor storages, as plain tuples."""
         if isinstance(pid, tuple) and pid[:1] == ("storage",):
             return pid
         raise UnpickleError(f"pickle has a persistent id {str(pid)[:50]!r}, which is not allowed")
 
     def load_build(self) -> None:
+        """Set state, on instances of stand-ins only."""
         if not isinstance(self.stack[-2], StandIn | OrderedDict):
             raise UnpickleError(f"pickle sets the state of {type(self.stack[-2]).__name__}, which is not allowed")
         state = self.stack.pop()
@@ -296,6 +299,7 @@ class _Machine(pickle._Unpickler):
         raise UnpickleError("pickle uses the extension registry, which is not allowed")
 
     def load_frame(self) -> None:
+        """Skip the announcement of a frame when reading without frames."""
         if self.read == self._file_read:
             self.read(8)
         else:

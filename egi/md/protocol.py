@@ -285,13 +285,13 @@ def _produce(progress: _Progress, engine: Engine, solute_atoms: int) -> None:
     """All segments that are not there yet.
 
     Where equal seeds give equal trajectories, each segment has its own context and seeds, so that an
-    interrupted run equals an unbroken one. On GPUs, where they do not, one context serves all segments.
+    interrupted run equals an unbroken one. Where they do not (GPUs), one context serves all segments.
     """
     settings = progress.replica.settings
     context = None
     for segment in range(progress.committed() + 1, len(progress.replica.segments) + 1):
         started = time.monotonic()
-        if context is None or engine.platform in platforms.REPEATABLE:
+        if context is None or platforms.repeatable(engine.platform, engine.threads):
             context = new_context(progress.replica, engine, f"segment {segment}", float(settings.timestep_ps),
                                   npt=settings.solvent == "explicit", attempt=progress.restarts)  # fmt: skip
             context.setState(openmm.XmlSerializer.deserialize(progress.state(segment - 1).read_text()))

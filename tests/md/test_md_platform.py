@@ -33,5 +33,6 @@ def test_auto_takes_reference_in_vacuum_and_the_first_that_works_in_solvent(capl
 
 def test_properties():
     assert platform.properties("CUDA", 4) == {"Precision": "mixed"}
-    assert platform.properties("CPU", 3)["Threads"] == "3"
+    assert platform.properties("CPU", 3) == {"Threads": "3", "DeterministicForces": "false"}
+    assert platform.properties("CPU", 1) == {"Threads": "1", "DeterministicForces": "true"}
     assert platform.properties("Reference", 3) == {}

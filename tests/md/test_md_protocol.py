@@ -13,6 +13,7 @@ from egi.md.common import Rejected
 from egi.md.frames import frame_count, read_frames
 from egi.md.protocol import Engine, Replica, run_replica
 from egi.md.quality import read_log
+from egi.md.system import build
 
 REFERENCE = Engine("Reference")
 
@@ -92,6 +93,39 @@ def test_interrupted_replica_equals_the_unbroken_one(md, folder, tmp_path, monke
     for got, wanted in zip(read_frames(broken.file("xtc")), read_frames(whole.file("xtc")), strict=True):
         np.testing.assert_array_equal(got, wanted)
     assert broken.file("csv").read_text() == whole.file("csv").read_text()
+
+
+@pytest.mark.slow
+def test_solvated_replica_is_whole_and_repeats_bit_by_bit_on_the_cpu(md, tmp_path, monkeypatch):
+    """A broken and an unbroken solvated run at constant pressure agree; the solute never splits over the box's edge."""
+    settings = md.settings(solvent="explicit", padding="5 angstrom", cutoff="6 angstrom", switch_distance="5 angstrom",
+                           production="1.6 ps", platform="CPU")  # fmt: skip
+    built = build(md.job("CCCO"), settings, 1, tmp_path / "one")
+    with np.load(tmp_path / "one" / "start.npz") as stored:  # the solute begins on the corner of the box
+        moved = {**stored, "replica_0": stored["replica_0"] - stored["replica_0"][:12].mean(axis=0)}
+    np.savez(tmp_path / "one" / "start.npz", **moved)
+    shutil.copytree(tmp_path / "one", tmp_path / "two")
+    engine = Engine("CPU", 1)
+    run_replica(Replica(tmp_path / "one", "mol", 0, settings, 1), engine, built["solute_atoms"])
+    real = protocol._commit_state
+
+    def commit_state(progress, context, segment):
+        real(progress, context, segment)
+        if segment == 1:
+            raise _Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(protocol, "_commit_state", commit_state)
+        with pytest.raises(_Killed):
+            run_replica(Replica(tmp_path / "two", "mol", 0, settings, 1), engine, built["solute_atoms"])
+    run_replica(Replica(tmp_path / "two", "mol", 0, settings, 1), engine, built["solute_atoms"])
+    one, two = (read_frames(tmp_path / name / "replica_0.xtc") for name in ("one", "two"))
+    for got, wanted in zip(two, one, strict=True):
+        np.testing.assert_array_equal(got, wanted)
+    extent = np.ptp(one[0], axis=1).max()
+    assert extent < 0.7  # propanol is 0.6 nm long, the box 1.4 nm
+    volumes = np.linalg.det(one[2].astype(float))
+    assert len(np.unique(volumes)) > 5
 
 
 def test_replicas_differ_and_seeds_repeat(md, folder, tmp_path):

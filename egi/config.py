@@ -38,6 +38,7 @@ SPLITS = ("train", "val", "test")
 Task = Literal["unconditional", "forward", "interpolation"]
 Method = Literal["egi", "egi_naive", "egi_unfrozen", "geotdm", "ar_egnn", "ar_et"]
 
+
 class Section(BaseModel):
     """Base of all sections: unknown keys refused, units stripped from YAML names, immutable."""
 
@@ -251,9 +252,10 @@ class DatasetSettings(Section):
     def _methods_can_do_their_task(cls, tasks: dict[str, TaskSettings]) -> dict[str, TaskSettings]:
         for task, settings in tasks.items():
             for method in settings.methods:
-                if method not in methods_for(task):
+                allowed = methods_for(task)
+                if method not in allowed:
                     raise ValueError(
-                        f"{task}.methods has {method!r}, which cannot do {task}; allowed: {', '.join(methods_for(task))}"
+                        f"{task}.methods has {method!r}, which cannot do {task}; allowed: {', '.join(allowed)}"
                     )
             if task != "forward" and settings.sampling.blocks != 1:
                 raise ValueError(f"{task}.sampling.blocks = {settings.sampling.blocks}; only forward rolls out")
@@ -276,17 +278,13 @@ class DatasetSettings(Section):
                     f"tasks.{task}.frames = {settings.frames}, but production = {simulation.production_ps} ps "
                     f"every {interval} ps gives {available} frames; allowed: at most {available}"
                 )
-        for name, sampling in self.samplings().items():
+        samplings = {f"tasks.{task}.sampling": settings.sampling for task, settings in self.tasks.items()}
+        for name, sampling in {"conformer_sampling": self.conformer_sampling, **samplings}.items():
             if sampling.steps > self.diffusion.steps:
                 raise ValueError(
                     f"{name}.steps = {sampling.steps}; allowed: at most diffusion.steps = {self.diffusion.steps}"
                 )
         return self
-
-    def samplings(self) -> dict[str, SamplingSettings]:
-        """All sampling sections by their key."""
-        named = {f"tasks.{task}.sampling": settings.sampling for task, settings in self.tasks.items()}
-        return {"conformer_sampling": self.conformer_sampling, **named}
 
 
 class Settings(Section):
@@ -354,8 +352,10 @@ def parse_settings(values: dict[str, Any]) -> Settings:
         for fault in error.errors():
             key = ".".join(str(part) for part in fault["loc"]) or "config"
             message = fault["msg"].removeprefix("Value error, ")
-            shown = "" if fault["type"] in {"missing", "value_error"} and isinstance(fault["input"], dict) else (
-                f" = {fault['input']!r}"
+            shown = (
+                ""
+                if fault["type"] in {"missing", "value_error"} and isinstance(fault["input"], dict)
+                else (f" = {fault['input']!r}")
             )
             if fault["type"] == "extra_forbidden":
                 message = "unknown key; allowed: " + ", ".join(_allowed_keys(fault["loc"][:-1]))
@@ -367,19 +367,18 @@ def _allowed_keys(location: tuple) -> list[str]:
     """YAML names of the section that a fault's location points to."""
     section: Any = Settings
     for part in location:
-        field = {f.alias or n: f for n, f in section.model_fields.items()}.get(part) if _is_section(section) else None
-        annotation = field.annotation if field is not None else section
-        section = annotation if _is_section(annotation) else _value_section(annotation) if field is not None else section
+        fields = (
+            {yaml_name(name): field for name, field in section.model_fields.items()} if _is_section(section) else {}
+        )
+        if part in fields:
+            kind = fields[part].annotation
+            values = getattr(kind, "__args__", ())  # of dict[name, section]
+            section = kind if _is_section(kind) else next((v for v in values if _is_section(v)), None)
     return [yaml_name(name) for name in section.model_fields] if _is_section(section) else []
 
 
 def _is_section(kind: Any) -> bool:
     return isinstance(kind, type) and issubclass(kind, Section)
-
-
-def _value_section(annotation: Any) -> Any:
-    arguments = getattr(annotation, "__args__", ())
-    return next((a for a in arguments if _is_section(a)), None)
 
 
 def load_settings(*paths: str | Path) -> Settings:

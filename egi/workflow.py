@@ -3,20 +3,12 @@
 from __future__ import annotations
 
 import csv
-import re
 from pathlib import Path
 
 import yaml
 
 from egi.config import Settings
 from egi.data.storage import atomic, package_versions
-
-_REMOTE = re.compile(r"^(https?|ftp|doi):")
-
-
-def is_remote(source: str) -> bool:
-    """Whether a source is a URL or a DOI rather than a local path."""
-    return bool(_REMOTE.match(source))
 
 
 def archive_name(source: str) -> str:

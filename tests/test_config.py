@@ -126,7 +126,7 @@ def test_whole_multiple_is_exact(count, step):
     step_ps = Decimal(step) / 1000
     assert whole_multiple(step_ps * count, step_ps, "a", "b") == count
     if step > 1:
-        with pytest.raises(ConfigError, match="a = .* is no whole number of b"):
+        with pytest.raises(ConfigError, match=r"a = .* is no whole number of b"):
             whole_multiple(step_ps * count + Decimal("0.001"), step_ps, "a", "b")
 
 

@@ -8,7 +8,8 @@ import pytest
 import yaml
 
 from egi.config import load_settings, parse_settings
-from egi.workflow import archive_name, is_remote, stale_manifests, write_config
+from egi.data.fetch import is_remote
+from egi.workflow import archive_name, stale_manifests, write_config
 
 ROOT = Path(__file__).parents[1]
 
@@ -19,7 +20,7 @@ ROOT = Path(__file__).parents[1]
         ("doi:10.5281/zenodo.19711753/GEOM-QM9_Train.pkl", True, "GEOM-QM9_Train.pkl"),
         ("https://example.org/a/geom.tar.gz?download=1", True, "geom.tar.gz"),
         ("data/geom.tar.gz", False, "geom.tar.gz"),
-        ("/srv/geom", False, "geom"),
+        ("geom/", False, "geom"),
     ],
 )
 def test_sources(source, remote, name):

@@ -84,7 +84,8 @@ def test_every_working_rule_has_a_docstring_a_log_a_benchmark_and_resources():
             name = rule.split(":", 1)[0]
             for part in ('"""', "log:", "benchmark:", "mem_mb", "runtime"):
                 assert part in rule, f"{path.name}: rule {name} has no {part}"
-            assert (ROOT / "workflow" / "scripts").joinpath(re.search(r"\{SCRIPTS\}/(\w+\.py)", rule).group(1)).is_file()
+            script = re.search(r"\{SCRIPTS\}/(\w+\.py)", rule).group(1)
+            assert (ROOT / "workflow" / "scripts" / script).is_file(), name
 
 
 def read(path: Path) -> list[dict[str, str]]:

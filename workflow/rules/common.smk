@@ -5,7 +5,8 @@ import sys
 from snakemake.exceptions import WorkflowError
 
 from egi.config import AUTOREGRESSIVE, PRETRAINED, SPLITS, ConfigError, parse_settings
-from egi.workflow import archive_name, is_remote, stale_manifests, write_config
+from egi.data.fetch import is_remote
+from egi.workflow import archive_name, stale_manifests, write_config
 
 SCRIPTS = os.path.join(workflow.basedir, "workflow", "scripts")
 CONFIG = "results/config.yaml"

@@ -2,16 +2,18 @@
 
     python benchmarks/simulate.py [--rounds 4] [--platform CPU] [--threads 1]
 
-A round runs one solvated replica by our protocol and as many bare time steps, in turn, so that a busy machine slows
-both. Ours counts everything from the equilibrated state to the finished files: contexts, energies, trajectory, states
-and the final check. The last line is one JSON object: ``efficiency`` (bare time over ours, median over rounds; goal:
-0.95), ``aggregate_speedup`` (two molecules at once on two cores, a thread each, over one after the other with two
-threads) and ``vacuum_reference_over_cpu`` (speed of the Reference platform over the CPU platform in vacuum).
+A round runs one solvated replica by our protocol and as many bare time steps, in turn. Ours counts everything from the
+equilibrated state to the finished files: contexts, energies, trajectory, states and the final check. On CPUs process
+time is compared, which does not mind a busy machine. The last line is one JSON object: ``efficiency`` (bare time over
+ours, median over rounds; goal: 0.95), ``aggregate_speedup`` (two molecules at once on two cores, a thread each, over
+one after the other with two threads) and ``vacuum_reference_over_cpu`` (speed of the Reference platform over the CPU
+platform in vacuum).
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import logging
 import statistics
@@ -25,6 +27,7 @@ import openmm
 from egi.config import SimulationSettings
 from egi.md.estimate import steps_per_second
 from egi.md.manifest import job_of_smiles
+from egi.md.platform import GPU
 from egi.md.protocol import Engine, Replica, equilibrated, run_replica
 from egi.md.shard import Shard
 from egi.md.system import build
@@ -45,22 +48,23 @@ def efficiency(folder: Path, args: argparse.Namespace) -> float:
     settings = settings_of(args.production)
     built = build(job_of_smiles(SMILES, "mol", args.rounds, 0), settings, 0, folder / "mol")
     steps = int(settings.production_ps / settings.timestep_ps)
+    clock = time.monotonic if args.platform in GPU else time.process_time  # CPU time does not mind a busy machine
     ratios = []
     for index in range(args.rounds):
         replica, engine = Replica(folder / "mol", "mol", index, settings, 0), Engine(args.platform, args.threads)
-        started = time.monotonic()
+        marks = [clock()]
         context = equilibrated(replica, engine)
-        context.getIntegrator().step(args.warm_steps)
         context.getState(energy=True)
-        equilibration, started = time.monotonic() - started, time.monotonic()
+        marks.append(clock())
         context.getIntegrator().step(steps)
         context.getState(energy=True)
-        bare, started = time.monotonic() - started, time.monotonic()
+        marks.append(clock())
         del context
-        record = run_replica(replica, engine, built["solute_atoms"])
-        ours = time.monotonic() - started - record["seconds"]["equilibration"]
-        log.info("round %d: bare %.2f s, ours %.2f s (set-up %.1f s)", index, bare, ours, equilibration)
-        ratios.append(bare / ours)
+        run_replica(replica, engine, built["solute_atoms"])
+        marks.append(clock())
+        equilibration, bare, all_of_ours = (after - before for before, after in itertools.pairwise(marks))
+        log.info("equilibration %.2f s, bare %.2f s, ours with equilibration %.2f s", equilibration, bare, all_of_ours)
+        ratios.append(bare / (all_of_ours - equilibration))
     return statistics.median(ratios)
 
 
@@ -94,9 +98,8 @@ def vacuum_ratio(folder: Path) -> float:
 def main() -> None:
     """Run all three and print the JSON line."""
     made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    made.add_argument("--rounds", type=int, default=4)
-    made.add_argument("--production", type=float, default=8.0, help="ps of a round")
-    made.add_argument("--warm-steps", type=int, default=50)
+    made.add_argument("--rounds", type=int, default=5)
+    made.add_argument("--production", type=float, default=16.0, help="ps of a round")
     made.add_argument("--platform", default="CPU")
     made.add_argument("--threads", type=int, default=1)
     args = made.parse_args()

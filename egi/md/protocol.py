@@ -13,7 +13,7 @@ import json
 import logging
 import shutil
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -163,7 +163,8 @@ class _Progress:
 
     replica: Replica
     restarts: int = 0
-    seconds: dict[str, float] = None  # wall time of equilibration and production
+    #: wall time of all runs so far
+    seconds: dict[str, float] = field(default_factory=lambda: {"equilibration": 0.0, "production": 0.0})
 
     def state(self, segment: int) -> Path:
         """State at the end of a segment; segment 0 is equilibration."""
@@ -203,7 +204,7 @@ def _open_work(replica: Replica) -> _Progress:
                  replica.molecule, replica.index)  # fmt: skip
         shutil.rmtree(replica.work)
     replica.work.mkdir(parents=True)
-    progress = _Progress(replica, seconds={"equilibration": 0.0, "production": 0.0})
+    progress = _Progress(replica)
     progress.save()
     return progress
 

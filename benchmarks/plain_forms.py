@@ -14,7 +14,7 @@ from torch_geometric.data import Batch, Data
 from egi.chem.features import atom_features
 from egi.chem.graph import edges
 from egi.nn.basic import frequencies, norm
-from egi.nn.linear import Linear
+from egi.nn.linear import Linear, SiLULinear
 from egi.nn.spatial import EGCL
 from egi.nn.temporal import TemporalAttention
 
@@ -27,10 +27,7 @@ class PlainTemporalAttention(TemporalAttention):
 
     def forward(self, x, h):
         """As `TemporalAttention.forward`."""
-        query, key, value = (
-            last(torch.nn.functional.silu(part))
-            for last, part in zip((self.query, self.key, self.value), self.first(h).chunk(3, dim=-1), strict=True)
-        )
+        query, key, value = self.query(h), self.key(h), self.value(h)
         frames = torch.arange(x.shape[1], dtype=torch.float64)
         angle = (frames[:, None] - frames)[..., None] * frequencies(self.n_frequencies, x.device)
         relative = self.relative(torch.cat([angle.sin(), angle.cos()], dim=-1).to(h.dtype))  # [t, s, hidden]
@@ -53,17 +50,28 @@ class PlainEGCL(EGCL):
         inputs = torch.cat([h[i], h[j], distance, graph.features.expand(-1, x.shape[1], -1)], dim=-1)
         first = torch.cat([self.from_target.weight, self.from_source.weight, self.from_edge.weight], dim=1)
         message = torch.nn.functional.linear(inputs, first, self.from_target.bias)
-        message = torch.nn.functional.silu(self.message(torch.nn.functional.silu(message)))
+        message = torch.nn.functional.silu(self.message(message))
         dx = graph.sum(self.coordinate(message) * (x[i] - x[j]) / (distance + 1)) * graph.inverse_degree
         inputs = torch.cat([h, graph.sum(message)], dim=-1)
         weight = torch.cat([self.from_self.weight, self.from_messages.weight], dim=1)
         hidden = torch.nn.functional.linear(inputs, weight, self.from_messages.bias)
-        return dx, self.invariant(torch.nn.functional.silu(hidden))
+        return dx, self.invariant(hidden)
+
+
+class PlainSiLULinear(torch.nn.Linear):
+    """SiLU, then a linear layer, both torch's."""
+
+    def forward(self, x):
+        """As `SiLULinear.forward`."""
+        return super().forward(torch.nn.functional.silu(x))
 
 
 def plain(model: torch.nn.Module) -> torch.nn.Module:
-    """The model itself with its layers turned to their plain forms."""
-    forms = {TemporalAttention: PlainTemporalAttention, EGCL: PlainEGCL, Linear: torch.nn.Linear}
+    """The model itself, or a layer, with all in it turned to plain forms."""
+    forms = {
+        TemporalAttention: PlainTemporalAttention, EGCL: PlainEGCL,
+        Linear: torch.nn.Linear, SiLULinear: PlainSiLULinear,
+    }  # fmt: skip
     for module in model.modules():
         module.__class__ = forms.get(type(module), type(module))
     return model

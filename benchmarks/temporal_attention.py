@@ -9,7 +9,7 @@ import argparse
 import json
 
 import torch
-from plain_forms import PlainTemporalAttention, measure
+from plain_forms import measure, plain
 
 from egi.nn.temporal import TemporalAttention
 
@@ -18,7 +18,8 @@ HIDDEN, FREQUENCIES = 128, 16
 
 def prepare(form: str, atoms: int, frames: int):
     """A function that runs the layer forward and backward once."""
-    layer = {"ours": TemporalAttention, "plain": PlainTemporalAttention}[form](HIDDEN, FREQUENCIES)
+    layer = TemporalAttention(HIDDEN, FREQUENCIES)
+    layer = plain(layer) if form == "plain" else layer
     x = torch.randn(atoms, frames, 3, requires_grad=True)
     h = torch.randn(atoms, frames, HIDDEN, requires_grad=True)
 

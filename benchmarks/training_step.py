@@ -35,7 +35,7 @@ def prepare(form: str, atoms: int, frames: int, layers: int):
 def main(argv: list[str] | None = None) -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--cases", nargs="+", default=["9x500", "25x250", "9x2000x1"], metavar="CASE")
+    parser.add_argument("--cases", nargs="*", default=["9x500", "25x250", "9x2000x1"], metavar="CASE")
     parser.add_argument("--linear", type=int, nargs="*", default=[1000, 2000, 4000], metavar="FRAMES")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from egi.config import ModelSettings
 from egi.models.base import Network
 from egi.models.basices import spatial_layer
-from egi.nn.basic import at_least_float32, full_precision, mlp, shrink
+from egi.nn.basic import at_least_float32, full_precision, shrink
 from egi.nn.embedding import Embedding
-from egi.nn.linear import Linear
+from egi.nn.linear import Linear, mlp
 from egi.nn.spatial import Graph
 from egi.nn.transformer import EquivariantTransformer
 

@@ -7,15 +7,8 @@ import math
 import torch
 from torch import Tensor, nn
 
-from egi.nn.linear import Linear
-
 #: keeps the gradient of a norm finite at zero, in squared units of the vector
 NORM_EPSILON = 1e-12
-
-
-def mlp(width_in: int, hidden: int, width_out: int) -> nn.Sequential:
-    """Two linear layers with SiLU between."""
-    return nn.Sequential(Linear(width_in, hidden), nn.SiLU(), Linear(hidden, width_out))
 
 
 def shrink(layer: nn.Linear, factor: float) -> nn.Linear:

@@ -31,13 +31,15 @@ class GVP(nn.Module):
         self.scalars = Linear(hidden + channels_hidden, hidden)
         self.gate = Linear(hidden, channels_out)
 
-    def forward(self, scalars: Tensor, vectors: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, scalars: Tensor, vectors: Tensor, activated: bool = False) -> tuple[Tensor, Tensor]:
         """Map invariants and vectors.
 
         Parameters
         ----------
         scalars : [..., hidden] Tensor
         vectors : [..., channels_in, 3] Tensor
+        activated : bool
+            Whether s is SiLU(scalars) rather than the scalars themselves.
 
         Returns
         -------
@@ -50,7 +52,8 @@ class GVP(nn.Module):
         # W_m [s, |V_h|] without storing the concatenation
         width = scalars.shape[-1]
         weight = self.scalars.weight
-        scalars = product(scalars, weight[:, :width], self.scalars.bias) + product(lengths, weight[:, width:])
+        scalars = product(scalars, weight[:, :width], self.scalars.bias, activated)
+        scalars = scalars + product(lengths, weight[:, width:])
         gate = at_least_float32(self.gate(scalars).sigmoid())
         return scalars, gate.unsqueeze(-1) * out
 
@@ -70,5 +73,5 @@ class GVPTransition(nn.Module):
     def forward(self, h: Tensor, update: Tensor) -> tuple[Tensor, Tensor]:
         """Increments of invariants [nodes, frames, hidden] and of the coordinate update [nodes, frames, 3] (Å)."""
         scalars, vectors = self.first(h, update.unsqueeze(-2))
-        scalars, vectors = self.second(nn.functional.silu(scalars), vectors)
+        scalars, vectors = self.second(scalars, vectors, activated=True)
         return scalars, vectors.squeeze(-2)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import silu
 
 #: smallest number of multiplications for which the detour pays
 LEAST_WORK = 2**20
@@ -39,7 +40,7 @@ def affine(x: Tensor, weight: Tensor, bias: Tensor | None = None, activation: st
             weight = weight.contiguous()
         return _onednn(_dense(x), _dense(weight), bias, activation, [], "")
     out = x @ weight.t() if bias is None else torch.addmm(bias, x, weight.t())
-    return nn.functional.silu(out, inplace=True) if activation == "swish" else out
+    return silu(out, inplace=True) if activation == "swish" else out
 
 
 def _dense(matrix: Tensor) -> Tensor:
@@ -59,29 +60,43 @@ def fast(x: Tensor, weight: Tensor) -> bool:
 
 
 class _Product(torch.autograd.Function):
-    """`affine` with its gradients, which are products of the same kind."""
+    """`affine` with its gradients, which are products of the same kind; SiLU of the input is computed again."""
 
     @staticmethod
-    def forward(ctx, x, weight, bias):
+    def forward(ctx, x, weight, bias, activated):
         ctx.save_for_backward(x, weight)
-        return affine(x, weight, bias)
+        ctx.activated = activated
+        return affine(silu(x) if activated else x, weight, bias)
 
     @staticmethod
     def backward(ctx, grad):
         x, weight = ctx.saved_tensors
-        wanted = ctx.needs_input_grad
-        return (
-            product(grad, weight.t()) if wanted[0] else None,
-            product(grad.t(), x.t()) if wanted[1] else None,
-            grad.sum(dim=0) if wanted[2] else None,
-        )
+        grad_x = grad_weight = None
+        if ctx.needs_input_grad[0]:
+            grad_x = product(grad, weight.t())
+            grad_x = torch.ops.aten.silu_backward(grad_x, x) if ctx.activated else grad_x
+        if ctx.needs_input_grad[1]:
+            grad_weight = product(grad.t(), (silu(x) if ctx.activated else x).t())
+        return grad_x, grad_weight, grad.sum(dim=0) if ctx.needs_input_grad[2] else None, None
 
 
-def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """x W^T + b with gradients; x [..., width in], weight [width out, width in], result [..., width out]."""
+def product(x: Tensor, weight: Tensor, bias: Tensor | None = None, activated: bool = False) -> Tensor:
+    """x W^T + b with gradients, or SiLU(x) W^T + b, storing x alone.
+
+    Parameters
+    ----------
+    x : [..., width in] Tensor
+    weight : [width out, width in] Tensor
+    bias : [width out] Tensor or None
+    activated : bool
+
+    Returns
+    -------
+    [..., width out] Tensor
+    """
     if torch.compiler.is_compiling() or not fast(x, weight):
-        return nn.functional.linear(x, weight, bias)
-    return _Product.apply(x.reshape(-1, x.shape[-1]), weight, bias).view(*x.shape[:-1], -1)
+        return nn.functional.linear(silu(x) if activated else x, weight, bias)
+    return _Product.apply(x.reshape(-1, x.shape[-1]), weight, bias, activated).view(*x.shape[:-1], -1)
 
 
 class Linear(nn.Linear):
@@ -90,3 +105,16 @@ class Linear(nn.Linear):
     def forward(self, x: Tensor) -> Tensor:
         """[..., width in] Tensor to [..., width out] Tensor."""
         return product(x, self.weight, self.bias)
+
+
+class SiLULinear(nn.Linear):
+    """SiLU, then a linear layer."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[..., width in] Tensor to [..., width out] Tensor."""
+        return product(x, self.weight, self.bias, activated=True)
+
+
+def mlp(width_in: int, hidden: int, width_out: int, last_bias: bool = True) -> nn.Sequential:
+    """Two linear layers with SiLU between."""
+    return nn.Sequential(Linear(width_in, hidden), SiLULinear(hidden, width_out, bias=last_bias))

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from egi.nn.basic import at_least_float32, norm, shrink
 from egi.nn.edges import BlockedEdges, blocked
 from egi.nn.gvp import GVPTransition
-from egi.nn.linear import Linear
+from egi.nn.linear import Linear, SiLULinear, mlp
 
 #: triples of neighbour vectors in the chirality term
 TRIPLES = 4
@@ -65,14 +65,14 @@ class EGCL(nn.Module):
         self.from_target = Linear(hidden, hidden)
         self.from_source = Linear(hidden, hidden, bias=False)
         self.from_edge = Linear(1 + edge_width, hidden, bias=False)
-        self.message = Linear(hidden, hidden)
+        self.message = SiLULinear(hidden, hidden)
         # phi_x
-        self.coordinate = nn.Sequential(Linear(hidden, hidden), nn.SiLU(), Linear(hidden, 1 + channels, bias=False))
-        self.coordinate[2].weight.data[0] *= 0.1  # a fresh layer moves little
+        self.coordinate = mlp(hidden, hidden, 1 + channels, last_bias=False)
+        self.coordinate[1].weight.data[0] *= 0.1  # a fresh layer moves little
         # phi_h: first layer on h_i and the sum of messages; second layer
         self.from_self = Linear(hidden, hidden, bias=False)
         self.from_messages = Linear(hidden, hidden)
-        self.invariant = Linear(hidden, hidden)
+        self.invariant = SiLULinear(hidden, hidden)
 
     def forward(self, graph: Graph, x: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
         """Increments of coordinates and invariants.
@@ -92,7 +92,7 @@ class EGCL(nn.Module):
         direction, distance = geometry(graph, x)
         gathered, channels = self.edges(graph, h, distance)
         dx = graph.sum(channels * direction) * graph.inverse_degree
-        dh = self.invariant(nn.functional.silu(self.from_self(h) + self.from_messages(gathered)))
+        dh = self.invariant(self.from_self(h) + self.from_messages(gathered))
         return dx, dh
 
     def edges(self, graph: Graph, h: Tensor, distance: Tensor) -> tuple[Tensor, Tensor]:
@@ -102,13 +102,13 @@ class EGCL(nn.Module):
         if blocked(h):
             frames = distance.shape[1]
             nodes = (part.expand(-1, frames, -1) for part in (of_target, of_source))
-            linear, last = self.coordinate[0], self.coordinate[2]
+            linear, last = self.coordinate
             return BlockedEdges.apply(
                 graph.index, *nodes, inputs, self.from_edge.weight, self.message.weight, self.message.bias,
                 linear.weight, linear.bias, last.weight,
             )  # fmt: skip
         first = of_target.index_select(0, graph.target) + of_source.index_select(0, graph.source)
-        message = nn.functional.silu(self.message(nn.functional.silu(first + self.from_edge(inputs))))
+        message = nn.functional.silu(self.message(first + self.from_edge(inputs)))
         return graph.sum(message), at_least_float32(self.coordinate(message))
 
 
@@ -127,7 +127,7 @@ class ChiralEGCL(EGCL):
     def __init__(self, hidden: int, edge_width: int) -> None:
         super().__init__(hidden, edge_width, channels=3 * TRIPLES)
         self.from_triples = Linear(TRIPLES, hidden, bias=False)
-        self.turn = shrink(Linear(hidden, TRIPLES), 0.1)
+        self.turn = shrink(SiLULinear(hidden, TRIPLES), 0.1)
 
     def forward(self, graph: Graph, x: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
         """As `EGCL.forward`."""
@@ -139,7 +139,7 @@ class ChiralEGCL(EGCL):
         cross = torch.linalg.cross(first, second, dim=-1)
         product = (cross * third).sum(dim=-1)
         handed = self.from_triples(product / (1 + product.abs()))
-        hidden = nn.functional.silu(self.from_self(h) + self.from_messages(gathered) + handed)
+        hidden = self.from_self(h) + self.from_messages(gathered) + handed
         turn = at_least_float32(self.turn(hidden)).unsqueeze(-1)
         dx = graph.sum(channels[..., :1] * direction) * graph.inverse_degree + (turn * cross).sum(dim=-2)
         return dx, self.invariant(hidden)

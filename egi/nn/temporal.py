@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from egi.nn.basic import at_least_float32, full_precision, mlp, shrink, sinusoids
-from egi.nn.linear import Linear, product
+from egi.nn.basic import at_least_float32, full_precision, shrink, sinusoids
+from egi.nn.linear import Linear, mlp, product
 
 
 class TemporalAttention(nn.Module):
@@ -32,13 +32,11 @@ class TemporalAttention(nn.Module):
     def __init__(self, hidden: int, n_frequencies: int) -> None:
         super().__init__()
         self.n_frequencies = n_frequencies
-        self.first = Linear(hidden, 3 * hidden)  # first layers of q, k and v in one product
-        self.query = Linear(hidden, hidden)
-        self.key = Linear(hidden, hidden)
-        self.value = shrink(Linear(hidden, hidden), 0.3)
+        self.query, self.key, self.value = (mlp(hidden, hidden, hidden) for _ in range(3))
         self.relative = Linear(2 * n_frequencies, hidden, bias=False)  # W, sine columns first
         self.scale = mlp(hidden, hidden, 1)  # g
-        shrink(self.scale[2], 0.1)
+        shrink(self.value[1], 0.3)
+        shrink(self.scale[1], 0.1)
 
     def forward(self, x: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
         """Increments of coordinates and invariants.
@@ -54,8 +52,7 @@ class TemporalAttention(nn.Module):
         -------
         tuple of [nodes, frames, 3] Tensor (Å) and [nodes, frames, hidden] Tensor
         """
-        hidden_q, hidden_k, hidden_v = nn.functional.silu(self.first(h)).chunk(3, dim=-1)
-        query, key, value = self.query(hidden_q), self.key(hidden_k), self.value(hidden_v)
+        query, key, value = self.query(h), self.key(h), self.value(h)
         scale = self.scale(value)
         with full_precision(x):
             x = x - x.mean(dim=1, keepdim=True)  # only differences count; a near origin keeps their digits

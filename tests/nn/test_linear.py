@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from egi.nn import linear
-from egi.nn.linear import Linear, affine, fast, product
+from egi.nn.linear import Linear, SiLULinear, affine, fast, product
 
 
 @pytest.fixture(params=["detour", "torch"])
@@ -16,14 +16,16 @@ def path(request, monkeypatch):
 
 
 @pytest.mark.parametrize("bias", [True, False])
-def test_output_and_gradients(path, bias):
+@pytest.mark.parametrize("kind", [Linear, SiLULinear])
+def test_output_and_gradients(path, kind, bias):
     torch.manual_seed(0)
-    layer = Linear(12, 20, bias=bias)
+    layer = kind(12, 20, bias=bias)
     x = torch.randn(7, 5, 12, requires_grad=True)
     inputs = [x, *layer.parameters()]
     weights = torch.randn(7, 5, 20)
     ours = torch.autograd.grad((layer(x) * weights).sum(), inputs)
-    theirs = torch.autograd.grad((torch.nn.functional.linear(x, layer.weight, layer.bias) * weights).sum(), inputs)
+    seen = torch.nn.functional.silu(x) if kind is SiLULinear else x
+    theirs = torch.autograd.grad((torch.nn.functional.linear(seen, layer.weight, layer.bias) * weights).sum(), inputs)
     for a, b in zip(ours, theirs, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5)
 

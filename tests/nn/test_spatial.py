@@ -40,6 +40,10 @@ def stirred(layer, dtype=torch.float64):
     return layer.to(dtype)
 
 
+def linear(inputs: torch.Tensor, layer) -> torch.Tensor:
+    return torch.nn.functional.linear(inputs, layer.weight, layer.bias)
+
+
 def plain(layer: EGCL, graph: Graph, x: torch.Tensor, h: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """EGCL edge by edge, with concatenated inputs and whole weight matrices."""
     first = torch.cat([layer.from_target.weight, layer.from_source.weight, layer.from_edge.weight], dim=1)
@@ -47,13 +51,14 @@ def plain(layer: EGCL, graph: Graph, x: torch.Tensor, h: torch.Tensor) -> tuple[
     for j, i, e in zip(graph.source.tolist(), graph.target.tolist(), graph.features[:, 0], strict=True):
         distance = ((x[i] - x[j]).square().sum(-1, keepdim=True) + 1e-12).sqrt()
         inputs = torch.cat([h[i], h[j], distance, e.expand(FRAMES, -1)], dim=-1)
-        message = silu(layer.message(silu(inputs @ first.T + layer.from_target.bias)))
+        message = silu(linear(silu(inputs @ first.T + layer.from_target.bias), layer.message))
         degree = int((graph.target == i).sum())
-        dx[i] = dx[i] + layer.coordinate(message) * (x[i] - x[j]) / (distance + 1) / degree
+        weight = linear(silu(linear(message, layer.coordinate[0])), layer.coordinate[1])
+        dx[i] = dx[i] + weight * (x[i] - x[j]) / (distance + 1) / degree
         sums[i] = sums[i] + message
     phi_h = torch.cat([layer.from_self.weight, layer.from_messages.weight], dim=1)
     hidden = torch.cat([h, torch.stack(sums)], dim=-1) @ phi_h.T + layer.from_messages.bias
-    return torch.stack(dx), layer.invariant(silu(hidden))
+    return torch.stack(dx), linear(silu(hidden), layer.invariant)
 
 
 #: in one piece, in blocks of one frame, and without blocks as on a GPU

@@ -9,14 +9,15 @@ from egi.nn.basic import frequencies
 from egi.nn.temporal import TemporalAttention
 
 
+def perceptron(layers, inputs: torch.Tensor) -> torch.Tensor:
+    first, last = layers
+    return torch.nn.functional.silu(inputs @ first.weight.T + first.bias) @ last.weight.T + last.bias
+
+
 def plain(layer: TemporalAttention, x: torch.Tensor, h: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """The same layer, equation by equation."""
-    frames, hidden = h.shape[1:]
-    first = layer.first(h)
-    query, key, value = (
-        last(torch.nn.functional.silu(first[..., i * hidden : (i + 1) * hidden]))
-        for i, last in enumerate((layer.query, layer.key, layer.value))
-    )
+    frames = h.shape[1]
+    query, key, value = (perceptron(part, h) for part in (layer.query, layer.key, layer.value))
     time = torch.arange(frames, dtype=torch.float64)
     angle = (time[:, None] - time[None, :])[..., None] * frequencies(layer.n_frequencies, x.device)
     psi = torch.cat([angle.sin(), angle.cos()], -1).to(h.dtype) @ layer.relative.weight.T  # [t, s, hidden]
@@ -24,7 +25,7 @@ def plain(layer: TemporalAttention, x: torch.Tensor, h: torch.Tensor) -> tuple[t
     values = value[:, None, :, :] + psi
     attention = torch.softmax(torch.einsum("nth,ntsh->nts", query, keys), dim=-1)
     difference = x[:, :, None, :] - x[:, None, :, :]
-    dx = torch.einsum("nts,ns,ntsc->ntc", attention, layer.scale(value)[..., 0], difference)
+    dx = torch.einsum("nts,ns,ntsc->ntc", attention, perceptron(layer.scale, value)[..., 0], difference)
     return dx, torch.einsum("nts,ntsh->nth", attention, values)
 
 

@@ -223,17 +223,21 @@ def _same_side(one: np.ndarray, begin: np.ndarray, end: np.ndarray, two: np.ndar
 
 
 def _graph_faults(positions: np.ndarray, mol: Chem.Mol) -> tuple[int, int]:
-    """Bonds that are broken in some frame, and frames with a bond too many, by covalent radii."""
+    """Bonds that are broken in some frame, and frames with a bond too many, by covalent radii.
+
+    Atoms with a common neighbour come that close in strained rings and are no new bond.
+    """
     table = Chem.GetPeriodicTable()
     radii = np.array([table.GetRcovalent(a.GetAtomicNum()) for a in mol.GetAtoms()])
     i, j = np.triu_indices(len(radii), 1)
-    bonded = Chem.GetAdjacencyMatrix(mol)[i, j].astype(bool)
+    separation = Chem.GetDistanceMatrix(mol)[i, j]
+    bonded, apart = separation == 1, separation > 2
     limit = BONDED_FACTOR * (radii[i] + radii[j])
     broken, extra = np.zeros(bonded.sum(), dtype=bool), 0
     for chunk in np.array_split(positions, max(1, len(positions) // _CHUNK)):
         near = np.linalg.norm(chunk[:, i] - chunk[:, j], axis=-1) < limit
         broken |= ~near[:, bonded].all(axis=0)
-        extra += int(near[:, ~bonded].any(axis=1).sum())
+        extra += int(near[:, apart].any(axis=1).sum())
     return int(broken.sum()), extra
 
 

@@ -74,6 +74,16 @@ def test_a_wrong_temperature_is_noticed(replica):
     assert "mean temperature" in assess(*replica)["reasons"]
 
 
+def test_distant_atoms_that_meet_are_a_new_bond(replica):
+    def fold(x):
+        x = x.copy()
+        x[:200, 14] = x[:200, 0] + 0.08  # a hydrogen of the far methyl group onto the first carbon
+        return x
+
+    _change(replica[0], fold)
+    assert "new bonds in 200 frames" in assess(*replica)["reasons"]
+
+
 def test_double_bonds_count_as_centres():
     mol = Chem.AddHs(Chem.MolFromSmiles("C/C=C/F"))
     from rdkit.Chem import AllChem

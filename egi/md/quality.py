@@ -36,8 +36,8 @@ TEMPERATURE_ERRORS, TEMPERATURE_SHARE = 5.0, 0.01
 DENSITY_RANGE = (0.85, 1.15)
 #: difference of the halves' mean potential energies, in spreads of a half
 DRIFT_SPREADS = 3.0
-#: from the force field's equilibrium; strained rings keep within half of it
-BOND_DEVIATION_ANGSTROM = 0.5
+#: from the force field's equilibrium; carbon to iodine, the softest, was seen 0.43 off in 400 ps
+BOND_DEVIATION_ANGSTROM = 0.6
 #: rigid bonds: constraint tolerance and the 0.01 Å grid of XTC
 RIGID_DEVIATION_ANGSTROM = 0.03
 #: two atoms are bonded in coordinates below this multiple of the sum of their covalent radii

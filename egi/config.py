@@ -8,14 +8,15 @@ sections in the comments refer to the paper); ``config/paper.yaml`` states them 
 from __future__ import annotations
 
 import copy
-import json
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
+from egi.md.refinement_settings import RefinementSettings
+from egi.section import Section
 from egi.units import (
     Amu,
     Angstrom,
@@ -37,16 +38,6 @@ SPLITS = ("train", "val", "test")
 
 Task = Literal["unconditional", "forward", "interpolation"]
 Method = Literal["egi", "egi_naive", "egi_unfrozen", "geotdm", "ar_egnn", "ar_et"]
-
-
-class Section(BaseModel):
-    """Base of all sections: unknown keys refused, units stripped from YAML names, immutable."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, alias_generator=yaml_name, protected_namespaces=())
-
-    def plain(self) -> dict[str, Any]:
-        """The section as plain values with units, as it would stand in YAML."""
-        return json.loads(self.model_dump_json(by_alias=True))
 
 
 class GeomSettings(Section):
@@ -246,6 +237,7 @@ class DatasetSettings(Section):
     conformer_sampling: SamplingSettings = SamplingSettings(samples=2)
     tasks: dict[Task, TaskSettings]
     evaluation: EvaluationSettings
+    refinement: RefinementSettings = RefinementSettings()
 
     @field_validator("tasks")
     @classmethod

@@ -16,6 +16,7 @@ UNITS = {
     "per_ps": "1/ps",
     "amu": "amu",
     "seconds": "second",
+    "kilojoule_per_mole": "kJ/mol",
 }
 
 
@@ -59,6 +60,7 @@ Bar = _quantity(UNITS["bar"], float)
 PerPicosecond = _quantity(UNITS["per_ps"], float)
 Amu = _quantity(UNITS["amu"], float)
 Seconds = _quantity(UNITS["seconds"], float)
+KilojoulesPerMole = _quantity(UNITS["kilojoule_per_mole"], float)
 
 
 def yaml_name(field: str) -> str:

@@ -15,6 +15,8 @@ from typing import Any, Literal
 import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
+from egi.config_sections import SPLITS as SPLITS
+from egi.config_sections import GeomSettings, SelectionSettings
 from egi.md.refinement_settings import RefinementSettings
 from egi.section import Section
 from egi.units import (
@@ -34,54 +36,17 @@ TASKS = ("unconditional", "forward", "interpolation")
 METHODS = ("egi", "egi_naive", "egi_unfrozen", "geotdm", "ar_egnn", "ar_et")
 AUTOREGRESSIVE = ("ar_egnn", "ar_et")
 PRETRAINED = ("egi", "egi_unfrozen")
-SPLITS = ("train", "val", "test")
 
 Task = Literal["unconditional", "forward", "interpolation"]
 Method = Literal["egi", "egi_naive", "egi_unfrozen", "geotdm", "ar_egnn", "ar_et"]
 
 
-class GeomSettings(Section):
-    """Where conformers come from and which pass (FACTS 2, 3)."""
-
-    source: Literal["smiles", "sdf", "rdkit_folder", "geodiff"] = "geodiff"
-    #: split ('train', 'val', 'test', or 'all' to split here) -> local path, URL or DOI
-    files: dict[Literal["train", "val", "test", "all"], str]
-    #: file name -> checksum ('md5:...' or 'sha256:...') of a download
-    checksums: dict[str, str] = {}
-    elements: list[str] = Field(min_length=1)
-    #: first molecules of the source to use; None = all
-    max_molecules: int | None = Field(None, gt=0)
-    #: conformers a molecule kept (sampled for the source 'smiles')
-    conformers: int | None = Field(None, gt=0)
-    #: molecules a split, as shares, where the source has no splits of its own
-    split_fractions: dict[Literal["train", "val", "test"], float] = {"train": 0.8, "val": 0.1, "test": 0.1}
-    workers: int = Field(2, gt=0)
-
-    @model_validator(mode="after")
-    def _check(self) -> GeomSettings:
-        if "all" in self.files and len(self.files) > 1:
-            raise ValueError("files has 'all' beside single splits; allowed: 'all' alone, or train, val, test")
-        if "all" not in self.files and set(self.files) != set(SPLITS):
-            raise ValueError(f"files has {sorted(self.files)}; allowed: 'all' alone, or train, val and test")
-        if abs(sum(self.split_fractions.values()) - 1) > 1e-9 or set(self.split_fractions) != set(SPLITS):
-            raise ValueError("split_fractions must name train, val and test and sum to 1")
-        return self
-
-
-class SelectionSettings(Section):
-    """Which molecules are simulated (FACTS 3)."""
-
-    molecules: dict[Literal["train", "val", "test"], int]
-    #: largest number of atoms, hydrogens included; None = no limit (A-6)
-    max_atoms: int | None = Field(None, gt=0)
-    replicas: int = Field(5, gt=0)
-    #: file of SMILES, one a line, to take instead of a random subset
-    molecule_list: str | None = None
-
-
 class SimulationSettings(Section):
     """Molecular dynamics protocol (FACTS 4, 5; DESIGN 4)."""
 
+    #: simulate here, or take the trajectories in the folder `released_path` (docs/data.md)
+    source: Literal["openmm", "released"] = "openmm"
+    released_path: str | None = None
     force_field: str = "openff-2.2.1"
     charges: Literal["am1bcc", "nagl"] = "am1bcc"
     #: charge method to fall back on when the first fails; None = reject the molecule
@@ -121,6 +86,11 @@ class SimulationSettings(Section):
             raise ValueError(
                 f"switch_distance = {self.switch_distance_angstrom} angstrom must be below "
                 f"cutoff = {self.cutoff_angstrom} angstrom"
+            )
+        if (self.source == "released") != (self.released_path is not None):
+            raise ValueError(
+                f"source = {self.source} with released_path = {self.released_path}; "
+                "allowed: a folder if and only if source = released"
             )
         return self
 
@@ -165,6 +135,9 @@ class TrainingSettings(Section):
     #: an epoch takes one random segment (or conformer) from each trajectory (molecule's conformer)
     epochs: int | None = Field(None, gt=0)
     batch_size: int = Field(32, gt=0)
+    #: most atoms (edges) times frames in a device's part of a batch; larger parts get fewer items; None = no bound
+    max_node_frames: int | None = Field(None, gt=0)
+    max_edge_frames: int | None = Field(None, gt=0)
     learning_rate: float = Field(1e-4, gt=0)
     ema_decay: float = Field(0.999, ge=0, lt=1)
     gradient_clip: float | None = Field(None, gt=0)
@@ -287,7 +260,7 @@ class Settings(Section):
     #: torch and OpenMM threads of one job on the CPU
     threads: int = Field(2, gt=0)
     #: merged under each dataset, so that shared values are written once
-    defaults: dict[str, Any] = {}
+    defaults: dict[str, Any] = Field(default_factory=dict)
     datasets: dict[str, DatasetSettings] = Field(min_length=1)
 
     @model_validator(mode="before")

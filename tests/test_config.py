@@ -70,6 +70,7 @@ def test_paper_config_has_the_papers_numbers():
     assert drugs.tasks["forward"].sampling.blocks * 250 == 1000  # FACTS 14
     assert {t.frames for d in (qm9, drugs) for n, t in d.tasks.items() if n == "interpolation"} == {101}
     assert not qm9.model.chirality_aware
+    assert not qm9.geom.stereo_filter and parse_settings(BASE).dataset("mine").geom.stereo_filter
 
 
 @pytest.mark.parametrize(
@@ -78,6 +79,7 @@ def test_paper_config_has_the_papers_numbers():
         ("simulation.timestep", "4 angstrom", r"mine\.simulation\.timestep = '4 angstrom'.*converts to ps"),
         ("simulation.timestep", 4, r"simulation\.timestep = 4: needs a value with a unit"),
         ("simulation.timestep", "-4 fs", r"positive"),
+        ("simulation.source", "released", r"source = released with released_path = None; allowed: a folder if"),
         ("simulation.timestep", "7 fs", r"nvt = 20 ps is no whole number of timestep = 0.007 ps"),
         ("simulation.timesteps", "4 fs", r"unknown key; allowed: .*timestep,"),
         ("simulation.cutoff", "0.7 nm", r"switch_distance = 8.0 angstrom must be below cutoff = 7.0"),

@@ -106,7 +106,7 @@ def process(entry: Entry, settings: GeomSettings, seed: int) -> Filtered:
     with rdBase.BlockLogs():
         try:
             candidate = SOURCES[settings.source].load(entry, settings, seed)
-            return filter_candidate(candidate, settings.elements, settings.conformers)
+            return filter_candidate(candidate, settings.elements, settings.conformers, settings.stereo_filter)
         except Rejected as fault:
             name, detail = fault.args
         except Exception as error:  # whatever one molecule does must not stop the others

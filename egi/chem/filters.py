@@ -10,7 +10,7 @@ filter          a conformer is rejected when
 ``hydrogens``   hydrogens cannot be removed, or nothing is left
 ``elements``    a modelled atom's element is not in the dataset's list; retained hydrogens are always allowed (A-7)
 ``coordinates`` numbers are missing or not finite, all zero, or two atoms lie closer than 0.5 Å
-``stereo``      its 3D configuration differs from that of most conformers of the molecule
+``stereo``      its 3D configuration differs from that of most conformers of the molecule; can be switched off
 ==============  ============================================================================================
 """
 
@@ -90,7 +90,9 @@ def reject_row(molecule: str, smiles: str, conformer: int | str, name: str, deta
             "filter": name, "detail": detail}  # fmt: skip
 
 
-def filter_candidate(candidate: Candidate, elements: Sequence[str], most: int | None = None) -> Filtered:
+def filter_candidate(
+    candidate: Candidate, elements: Sequence[str], most: int | None = None, stereo_filter: bool = True
+) -> Filtered:
     """Apply the filters to each conformer and put what passes into the stored form.
 
     Parameters
@@ -100,6 +102,8 @@ def filter_candidate(candidate: Candidate, elements: Sequence[str], most: int | 
         Symbols allowed for the modelled atoms.
     most : int, optional
         Keep so many conformers, those of the largest weight, else the first.
+    stereo_filter : bool
+        Without it, conformers of every configuration pass; that of most still names the molecule's stereochemistry.
 
     Returns
     -------
@@ -126,10 +130,14 @@ def filter_candidate(candidate: Candidate, elements: Sequence[str], most: int | 
         return result
     stacked = np.stack(positions)  # [C, atoms, 3]
     same = _majority(_configurations(molecules[0], stacked))
-    for place in np.flatnonzero(~same):
+    passing = same if stereo_filter else np.ones_like(same)
+    for place in np.flatnonzero(~passing):
         _reject(result, candidate, kept[place], "stereo", "configuration in 3D differs from that of most conformers")
-    result.passed["stereo"] += int(same.sum())
-    _store(result, candidate, np.array(kept), stacked, same, most, molecules[int(np.argmax(same))])
+    result.passed["stereo"] += int(passing.sum())
+    chosen = _heaviest(candidate, np.array(kept), passing, most)
+    _store(result, candidate, np.array(kept)[chosen], stacked[chosen])
+    named = next((k for k in chosen if same[k]), int(np.argmax(same)))
+    result.record = _record(candidate.id, molecules[named], stacked[named])
     return result
 
 
@@ -138,23 +146,28 @@ def _reject(result: Filtered, candidate: Candidate, index: int, name: str, detai
     result.rejects.append(reject_row(candidate.id, candidate.smiles, index, name, detail))
 
 
-def _store(
-    result: Filtered, candidate: Candidate, kept: np.ndarray, positions: np.ndarray, same: np.ndarray,
-    most: int | None, mol: Chem.Mol,
-) -> None:  # fmt: skip
-    chosen = np.flatnonzero(same)
+def _heaviest(candidate: Candidate, kept: np.ndarray, passing: np.ndarray, most: int | None) -> np.ndarray:
+    """Which of the kept conformers are stored: those that pass, at most so many."""
+    chosen = np.flatnonzero(passing)
     if most is not None and candidate.weights is not None:
         chosen = np.sort(chosen[np.argsort(-np.asarray(candidate.weights)[kept[chosen]], kind="stable")][:most])
-    chosen = chosen[:most]
-    bare = Chem.Mol(mol, True)
-    conformer = Chem.Conformer(bare.GetNumAtoms())
-    conformer.SetPositions(np.ascontiguousarray(positions[chosen[0]], dtype=np.float64))
-    bare.AddConformer(conformer)
-    result.record = record_of(bare, candidate.id)
-    result.arrays["positions"] = positions[chosen].astype(np.float32)
+    return chosen[:most]
+
+
+def _store(result: Filtered, candidate: Candidate, indices: np.ndarray, positions: np.ndarray) -> None:
+    result.arrays["positions"] = positions.astype(np.float32)
     for name in ("energies", "weights"):
         if (values := getattr(candidate, name)) is not None:
-            result.arrays[name] = np.asarray(values, dtype=np.float64)[kept[chosen]]
+            result.arrays[name] = np.asarray(values, dtype=np.float64)[indices]
+
+
+def _record(molecule: str, mol: Chem.Mol, positions: np.ndarray) -> MoleculeRecord:
+    """The molecule with the stereochemistry of one conformer, (all atoms, 3)."""
+    bare = Chem.Mol(mol, True)
+    conformer = Chem.Conformer(bare.GetNumAtoms())
+    conformer.SetPositions(np.ascontiguousarray(positions, dtype=np.float64))
+    bare.AddConformer(conformer)
+    return record_of(bare, molecule)
 
 
 class _GraphChecks:

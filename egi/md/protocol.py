@@ -40,7 +40,8 @@ RESTARTS = 3
 LOG_ROWS = 1000
 LOG_COLUMNS = ("time_ps", "potential_energy_kj_mol", "temperature_kelvin", "density_g_ml")
 #: settings (as in YAML) that change how a replica is run, not what comes out
-EXECUTION_KEYS = ("charges_timeout", "platform", "shards", "concurrent_replicas", "max_failed_fraction")
+EXECUTION_KEYS = ("charges_timeout", "platform", "shards", "concurrent_replicas", "max_failed_fraction", "source",
+                  "released_path")  # fmt: skip
 #: minimisation only has to remove clashes; kJ/mol/nm and iterations
 MINIMISE_TOLERANCE, MINIMISE_ITERATIONS = 50.0, 500
 

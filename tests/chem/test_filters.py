@@ -136,6 +136,17 @@ def test_conformer_of_another_stereoisomer_is_dropped(smiles):
     assert result.record.smiles == Chem.CanonSmiles(smiles) and len(result.arrays["positions"]) == 3
 
 
+def test_without_the_stereo_filter_most_conformers_still_name_the_molecule():
+    mols = [*conformers("CC[C@@H](C)O", 1), *conformers("CC[C@H](C)O")]
+    candidate = Candidate("m", "CC[C@H](C)O", mols, weights=[0.7, 0.1, 0.1, 0.1])
+    result = filter_candidate(candidate, DRUGS, stereo_filter=False)
+    assert result.rejects == [] and len(result.arrays["positions"]) == 4 == result.passed["stereo"]
+    assert result.record.smiles == Chem.CanonSmiles("CC[C@H](C)O")
+    heaviest = filter_candidate(candidate, DRUGS, most=1, stereo_filter=False)
+    np.testing.assert_array_equal(heaviest.arrays["weights"], [0.7])
+    assert heaviest.record.smiles == Chem.CanonSmiles("CC[C@H](C)O")
+
+
 def test_inverting_amine_is_no_stereocentre():
     mirrored = [moved(m, lambda x: x * [1, 1, -1]) for m in conformers("CCN(C)CCO", 2)]
     assert run("CCN(C)CCO", conformers("CCN(C)CCO") + mirrored).rejects == []

@@ -24,7 +24,7 @@ class RefinementSettings(Section):
     soft_kilojoule_per_mole: KilojoulesPerMole = 30.0
     stiff_time_ps: Picoseconds = Decimal("0.2")
     soft_time_ps: Picoseconds = Decimal("0.3")
-    timestep_ps: Picoseconds = Decimal("0.002")
+    timestep_ps: Picoseconds = Decimal("0.004")
     #: high, so that half a picosecond is enough for bonds and angles to reach the temperature
     friction_per_ps: PerPicosecond = 25.0
     minimise_iterations: int = Field(50, gt=0)

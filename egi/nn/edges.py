@@ -1,8 +1,8 @@
-"""The edge part of EGCL in blocks of frames that fit a processor's cache, with half of the activations stored.
+"""The edge part of EGCL in blocks of frames that fit a processor's cache, with one activation stored of six.
 
 Plain autograd stores six tensors [edges, frames, hidden] a layer and streams each through memory several times. Here
-a block of frames passes through all steps while it is in cache, only the two inner pre-activations are stored, and
-the first is gathered again in the backward pass. Same numbers, written for the CPU; GPUs take the composed form.
+a block of frames passes through all steps while it is in cache; only the middle one is stored, the others follow from
+it, or from the nodes, in the backward pass. Same numbers, written for the CPU; GPUs take the composed form.
 """
 
 from __future__ import annotations
@@ -44,24 +44,25 @@ class BlockedEdges(torch.autograd.Function):
             third = affine(message, w_x, b_x)
             shape = edges[:, block].shape[:2]
             gathered[:, block] = _sum(message.view(*shape, hidden), edge_index[1], p.shape[0])
-            channels[:, block] = affine(silu(third, inplace=not keep), w_o).view(*shape, w_o.shape[0])
+            channels[:, block] = affine(silu(third, inplace=True), w_o).view(*shape, w_o.shape[0])
             if keep:
-                stored += [second, third]
-        ctx.save_for_backward(edge_index, p, q, edges, w_e, w_m, w_x, w_o, *stored)
+                stored.append(second)
+        ctx.save_for_backward(edge_index, p, q, edges, w_e, w_m, w_x, b_x, w_o, *stored)
         return gathered, channels
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad_gathered, grad_channels):
         """Blocks of frames, one after the other; gradients of weights only where wanted."""
-        edge_index, p, q, edges, w_e, w_m, w_x, w_o, *stored = ctx.saved_tensors
+        edge_index, p, q, edges, w_e, w_m, w_x, b_x, w_o, *stored = ctx.saved_tensors
         source, target = edge_index
         hidden = w_m.shape[0]
         trained = ctx.needs_input_grad[4]
         totals = [torch.zeros_like(w) for w in (w_e, w_m, w_m[0], w_x, w_x[0], w_o)]
         grad_p, grad_q, grad_edges = torch.empty_like(p), torch.empty_like(q), torch.empty_like(edges)
-        for number, block in enumerate(_blocks(edges, hidden)):
-            second, third = stored[2 * number : 2 * number + 2]
+        for second, block in zip(stored, _blocks(edges, hidden), strict=True):
+            message = silu(second)
+            third = affine(message, w_x, b_x)
             shape = edges[:, block].shape[:2]
             grad_w = grad_channels[:, block].reshape(-1, w_o.shape[0])
             grad_third = _silu_backward(affine(grad_w, w_o.t()), third)
@@ -78,7 +79,7 @@ class BlockedEdges(torch.autograd.Function):
                 inputs = edges[:, block].reshape(-1, w_e.shape[1])
                 parts = (
                     affine(grad_first.t(), inputs.t()), affine(grad_second.t(), silu(inner, inplace=True).t()),
-                    grad_second.sum(0), affine(grad_third.t(), silu(second).t()), grad_third.sum(0),
+                    grad_second.sum(0), affine(grad_third.t(), message.t()), grad_third.sum(0),
                     affine(grad_w.t(), silu(third).t()),
                 )  # fmt: skip
                 for total, part in zip(totals, parts, strict=True):

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import silu
 
 #: smallest number of multiplications for which the detour pays
-LEAST_WORK = 2**20
+LEAST_WORK = 2**18
 
 try:
     _onednn = torch.ops.mkldnn._linear_pointwise.default
@@ -71,6 +71,7 @@ class _Product(torch.autograd.Function):
     @staticmethod
     def backward(ctx, grad):
         x, weight = ctx.saved_tensors
+        grad = _dense(grad)
         grad_x = grad_weight = None
         if ctx.needs_input_grad[0]:
             grad_x = product(grad, weight.t())

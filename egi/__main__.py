@@ -11,7 +11,7 @@ from importlib import import_module
 
 from egi.cli import run
 
-COMMANDS = ("generate", "evaluate")
+COMMANDS = ("generate", "evaluate", "refine")
 
 
 def main(argv: list[str] | None = None) -> int:

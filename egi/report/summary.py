@@ -124,8 +124,9 @@ def listing(rows: pd.DataFrame, columns: tuple[str, ...] | None = None, limit: i
 
 
 def quality(folder: Path) -> Listing:
-    """The simulation manifest, a row a replica."""
-    return listing(manifest(folder), _MANIFEST)
+    """The quality table, a row a replica; the simulation manifest where there is none."""
+    assessed = read_csv(folder / "md_quality.csv")
+    return listing(assessed) if len(assessed) else listing(manifest(folder), _MANIFEST)
 
 
 def run_times(folder: Path) -> Listing:

@@ -12,7 +12,7 @@ rule simulate:
         "results/{dataset}/logs/simulate_{shard}.log",
     benchmark:
         "results/{dataset}/benchmarks/simulate_{shard}.tsv"
-    threads: lambda w: SETTINGS.threads * of(w).simulation.concurrent_replicas
+    threads: lambda w: max(SETTINGS.threads, of(w).simulation.concurrent_replicas)
     resources:
         mem_mb=8000,
         runtime=2880,
@@ -27,10 +27,34 @@ rule simulate:
         " --shard {wildcards.shard} --shards {params.shards} --output {output} &> {log}"
 
 
+rule assess_md:
+    """Physical quality of every replica, with a verdict; subsampling takes only those that pass."""
+    input:
+        manifests=manifests,
+        molecules="results/{dataset}/molecules.csv",
+        conformers=[conformers(split) for split in SPLITS],
+    output:
+        "results/{dataset}/md_quality.csv",
+    log:
+        "results/{dataset}/logs/assess_md.log",
+    benchmark:
+        "results/{dataset}/benchmarks/assess_md.tsv"
+    resources:
+        mem_mb=8000,
+        runtime=240,
+    params:
+        settings=section("simulation"),
+    shell:
+        "python {SCRIPTS}/assess_md.py --config {CONFIG} --dataset {wildcards.dataset}"
+        " --manifests {input.manifests} --molecules {input.molecules} --conformers {input.conformers}"
+        " --output {output} &> {log}"
+
+
 rule subsample:
     """Model frames: exact stride, modelled atoms, rigid motion removed."""
     input:
         manifests=manifests,
+        quality="results/{dataset}/md_quality.csv",
         molecules="results/{dataset}/molecules.csv",
         conformers=[conformers(split) for split in SPLITS],
     output:
@@ -50,5 +74,6 @@ rule subsample:
         seed=SETTINGS.seed,
     shell:
         "python {SCRIPTS}/subsample.py --config {CONFIG} --dataset {wildcards.dataset}"
-        " --manifests {input.manifests} --molecules {input.molecules} --conformers {input.conformers}"
+        " --manifests {input.manifests} --quality {input.quality}"
+        " --molecules {input.molecules} --conformers {input.conformers}"
         " --train {output.train} --val {output.val} --test {output.test} --rejects {output.rejects} &> {log}"

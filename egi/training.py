@@ -15,9 +15,8 @@ import shutil
 import signal
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -32,11 +31,12 @@ from tqdm import tqdm
 
 from egi import models
 from egi.config import AUTOREGRESSIVE, DiffusionSettings, TrainingSettings
+from egi.data.step_batches import Budget, StepBatches
 from egi.data.storage import atomic
 from egi.diffusion.frames import condition_mask
 from egi.diffusion.loss import autoregressive_loss, diffusion_loss
 from egi.diffusion.schedule import Schedule
-from egi.seeds import stream, torch_generator
+from egi.seeds import torch_generator
 
 log = logging.getLogger(__name__)
 
@@ -109,33 +109,6 @@ def file_identity(*paths: Path) -> list[list[Any]]:
     return [[str(path), path.stat().st_size, path.stat().st_mtime_ns] for path in paths]
 
 
-def total_steps(settings: TrainingSettings, items: int) -> int:
-    """Optimiser steps of a run over a data set of `items`; an epoch shows each item once."""
-    return settings.steps or math.ceil(settings.epochs * items / settings.batch_size)
-
-
-class StepBatches:
-    """Batches of (epoch, index) from a first step to the last, each following from (seed, step) alone.
-
-    Items come as one stream of permutations, so batches are always full, also where the data set is
-    smaller than a batch. Of each batch, a rank of several takes its equal share.
-    """
-
-    def __init__(self, items: int, batch_size: int, steps: range, seed: int, share: tuple[int, int] = (0, 1)):
-        self.items, self.batch_size, self.steps = items, batch_size, steps
-        self.rank, self.ranks = share
-        self._order = lru_cache(maxsize=4)(lambda epoch: stream(seed, "order", epoch).permutation(items))
-
-    def __len__(self) -> int:
-        return len(self.steps)
-
-    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        for step in self.steps:
-            positions = range(step * self.batch_size, (step + 1) * self.batch_size)[self.rank :: self.ranks]
-            pairs = (divmod(position, self.items) for position in positions)
-            yield [(epoch, int(self._order(epoch)[place])) for epoch, place in pairs]
-
-
 def train(model: nn.Module, loss: Loss, train_set: Dataset, val_set: Dataset | None, run: Run) -> int:
     """Train a model, or go on where an interrupted run stopped, and write its checkpoint and curve.
 
@@ -170,7 +143,7 @@ def train(model: nn.Module, loss: Loss, train_set: Dataset, val_set: Dataset | N
         raise ValueError(
             f"batch_size = {settings.batch_size} with devices = {settings.devices}; wanted a multiple of devices"
         )
-    steps = total_steps(settings, len(train_set))
+    steps = settings.steps or _batches(train_set, run, share=(0, settings.devices)).steps_of(settings.epochs)
     module = _Module(model, loss, train_set, val_set, run, steps)
     module.resume()
     if module.step < steps:
@@ -186,6 +159,13 @@ def train(model: nn.Module, loss: Loss, train_set: Dataset, val_set: Dataset | N
             return steps
     module.finish()
     return steps
+
+
+def _batches(dataset: Dataset, run: Run, steps: range = range(0), share: tuple[int, int] = (0, 1)) -> StepBatches:
+    """A run's batches of a data set, for one rank."""
+    settings = run.settings
+    size, budget = settings.batch_size // settings.devices, Budget.of(dataset, settings)
+    return StepBatches(len(dataset), size, steps, run.seed, share, budget)
 
 
 def _trainer(run: Run, steps: int) -> pl.Trainer:
@@ -231,11 +211,9 @@ class _Module(pl.LightningModule):
 
     def train_dataloader(self) -> DataLoader:
         """Batches of the steps that are left."""
-        settings = self.run.settings
-        share = (self.trainer.global_rank, self.trainer.world_size)
         steps = range(self.step, self._steps)
-        batches = StepBatches(len(self._train_set), settings.batch_size, steps, self.run.seed, share)
-        return _loader(self._train_set, batches, self.device)
+        share = (self.trainer.global_rank, self.trainer.world_size)
+        return _loader(self._train_set, _batches(self._train_set, self.run, steps, share), self.device)
 
     def on_fit_start(self) -> None:
         """Clock, running loss, averaged parameters and progress bar."""
@@ -296,15 +274,15 @@ class _Module(pl.LightningModule):
         """Mean loss of the averaged weights over the same items with the same noise every time."""
         if self._val_set is None:
             return None
-        settings, seed = self.run.settings, self.run.seed
-        count = max(1, settings.validate_every // STEPS_PER_VALIDATION_BATCH)
-        batches = StepBatches(len(self._val_set), settings.batch_size // settings.devices, range(count), seed)
+        seed = self.run.seed
+        steps = range(max(1, self.run.settings.validate_every // STEPS_PER_VALIDATION_BATCH))
+        batches = _batches(self._val_set, self.run, steps)
         total = 0.0
         for number, batch in enumerate(_loader(self._val_set, batches, self.device)):
             generator = torch_generator(seed, "validation", number, device=str(self.device))
             with self.trainer.precision_plugin.forward_context():
                 total += self._loss(self.ema, batch.to(self.device), generator).item()
-        return total / count
+        return total / len(steps)
 
     def _elapsed(self) -> float:
         return self._seconds + time.monotonic() - self._started

@@ -80,22 +80,6 @@ def same(first, second):
     return first.keys() == second.keys() and all(torch.equal(first[key], second[key]) for key in first)
 
 
-def test_batches_follow_from_the_step_alone():
-    whole = list(training.StepBatches(5, 3, range(10), seed=1))
-    assert whole[4:] == list(training.StepBatches(5, 3, range(4, 10), seed=1))
-    assert whole != list(training.StepBatches(5, 3, range(10), seed=2))
-    for epoch in range(6):  # each epoch shows each item once
-        assert sorted(i for batch in whole for e, i in batch if e == epoch) == [0, 1, 2, 3, 4]
-    ranks = [list(training.StepBatches(5, 4, range(3), 1, (rank, 2))) for rank in (0, 1)]
-    for batch, *shares in zip(training.StepBatches(5, 4, range(3), 1), *ranks, strict=True):
-        assert sorted(batch) == sorted(shares[0] + shares[1]) and len(shares[0]) == len(shares[1])
-
-
-def test_an_epoch_shows_every_item():
-    assert training.total_steps(TrainingSettings(epochs=3, batch_size=4), items=6) == 5
-    assert training.total_steps(TrainingSettings(steps=7), items=6) == 7
-
-
 @pytest.mark.slow
 def test_training_lowers_the_loss_and_writes_both_weights(tmp_path):
     run = run_in(tmp_path, steps=300, validate_every=100, batch_size=16, ema_decay=0.9)
@@ -108,6 +92,25 @@ def test_training_lowers_the_loss_and_writes_both_weights(tmp_path):
     assert not same(weights(run.output, "ema"), weights(run.output, "raw"))
     assert models.read(run.output)["extra"]["settings"]["learning_rate"] == 1e-2
     assert not run.work.exists() and sorted(p.name for p in tmp_path.iterdir()) == ["model.ckpt", "model.csv"]
+
+
+def test_epochs_in_bounded_batches_show_every_item(tmp_path):
+    class Sized(Chains):
+        shown: list = []  # noqa: RUF012
+
+        def costs(self):
+            return self.frames * np.tile([3, 6], (self.items, 1))
+
+        def __getitem__(self, pair):
+            self.shown.append(pair)
+            return super().__getitem__(pair)
+
+    run = run_in(tmp_path, steps=None, epochs=2, max_edge_frames=12)
+    data = Sized()
+    assert training.train(fresh(), loss(), data, None, run) == 6  # twelve items, two a batch
+    assert sorted(data.shown) == [(epoch, k) for epoch in range(2) for k in range(6)]
+    with pytest.raises(ValueError, match="wanted max_node_frames and max_edge_frames no smaller than the largest"):
+        training.train(fresh(), loss(), data, None, run_in(tmp_path, "small", max_node_frames=2))
 
 
 @pytest.mark.parametrize(

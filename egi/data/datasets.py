@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
-import h5py
 import numpy as np
 import torch
 from torch.utils.data import Dataset
@@ -25,6 +25,7 @@ class _H5Dataset(Dataset):
     def __init__(self, path: str | Path, seed: int = 0):
         self.path, self.seed, self.epoch = Path(path), seed, 0
         self._graphs: dict[str, Data] = {}
+        self._costs: np.ndarray | None = None
         self._opened: tuple[int, Reader] | None = None
         with Reader(self.path, self.kind) as reader:
             self.items = list(self._list_items(reader))
@@ -33,6 +34,14 @@ class _H5Dataset(Dataset):
 
     def __len__(self) -> int:
         return len(self.items)
+
+    def costs(self) -> np.ndarray:
+        """Nodes times frames and edges times frames of each item, [items, 2]; read from the file's shapes alone."""
+        if self._costs is None:
+            groups = {molecule: self._reader().group(molecule) for molecule, _ in self.items}
+            sizes = {m: (group["modelled"].shape[0], group["edge_index"].shape[1]) for m, group in groups.items()}
+            self._costs = self.frames * np.array([sizes[molecule] for molecule, _ in self.items], dtype=np.int64)
+        return self._costs
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch whose random draws the items show."""
@@ -43,7 +52,7 @@ class _H5Dataset(Dataset):
         epoch, index = index if isinstance(index, tuple) else (self.epoch, index)
         molecule, part = self.items[index]
         data = self._graph(molecule).clone()
-        data.positions = torch.from_numpy(self._positions(self._reader().group(molecule), part, epoch))
+        data.positions = torch.from_numpy(self._positions(molecule, part, epoch))
         return data
 
     def _reader(self) -> Reader:
@@ -62,18 +71,52 @@ class _H5Dataset(Dataset):
 
 
 class ConformerDataset(_H5Dataset):
-    """Conformers of the modelled atoms, centred, one an item: ``positions`` [n, 1, 3]."""
+    """Conformers of the modelled atoms, centred, one an item: ``positions`` [n, 1, 3].
 
-    kind, item_name = "egi-conformers", "conformer"
+    Parameters
+    ----------
+    path : path
+        Conformers of a split.
+    seed : int
+    cache_bytes : int
+        Each process keeps molecules' modelled coordinates in memory once they were read, until they fill so much;
+        GEOM-Drugs' training conformers take 60 MB.
+    """
+
+    kind, item_name, frames = "egi-conformers", "conformer", 1
+
+    def __init__(self, path: str | Path, seed: int = 0, cache_bytes: int = 2**29):
+        self._cache: dict[str, np.ndarray] = {}
+        self._cache_left = cache_bytes
+        super().__init__(path, seed)
 
     def _list_items(self, reader: Reader) -> Iterator[tuple[str, int]]:
         for molecule in reader.ids:
             for conformer in range(len(reader.group(molecule)["positions"])):
                 yield molecule, conformer
 
-    def _positions(self, group: h5py.Group, conformer: int, epoch: int) -> np.ndarray:
-        positions = group["positions"][conformer].astype(np.float32)[group["modelled"][...]]  # [n, 3]
-        return (positions - positions.mean(0))[:, None]  # [n, 1, 3]
+    def _positions(self, molecule: str, conformer: int, epoch: int) -> np.ndarray:
+        if (cached := self._cache.get(molecule)) is not None:
+            return cached[conformer].copy()
+        group = self._reader().group(molecule)
+        modelled = group["modelled"][...]
+        shape = (group["positions"].shape[0], len(modelled), 1, 3)
+        if (size := 4 * math.prod(shape)) > self._cache_left:
+            return _centred(group["positions"][conformer][modelled])
+        self._cache_left -= size
+        self._cache[molecule] = _centred(group["positions"][...][:, modelled])  # [C, n, 1, 3]
+        return self._cache[molecule][conformer].copy()
+
+    def __getstate__(self) -> dict:
+        """Worker processes start with an empty cache."""
+        size = sum(positions.nbytes for positions in self._cache.values())
+        return {**super().__getstate__(), "_cache": {}, "_cache_left": self._cache_left + size}
+
+
+def _centred(positions: np.ndarray) -> np.ndarray:
+    """Coordinates [..., n, 3] about their mean, as one frame [..., n, 1, 3]."""
+    positions = positions.astype(np.float32)
+    return (positions - positions.mean(-2, keepdims=True))[..., None, :]
 
 
 class SegmentDataset(_H5Dataset):
@@ -114,7 +157,8 @@ class SegmentDataset(_H5Dataset):
                 if group[name].attrs.get("role", "reference") == "reference":
                     yield molecule, name
 
-    def _positions(self, group: h5py.Group, name: str, epoch: int) -> np.ndarray:
+    def _positions(self, molecule: str, name: str, epoch: int) -> np.ndarray:
+        group = self._reader().group(molecule)
         replica = group[name]
         random = stream(self.seed, "segment", epoch, group.name, name)
         phase = random.integers(replica.shape[0])

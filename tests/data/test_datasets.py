@@ -59,6 +59,28 @@ def test_each_conformer_is_an_item_of_centred_modelled_atoms(conformers):
     np.testing.assert_allclose(item.positions[:, 0], modelled - modelled.mean(0), atol=1e-6)
 
 
+@pytest.mark.parametrize("room", [0, 5 * 2 * 12, 10**6])
+def test_conformers_are_the_same_from_the_cache_and_read_once(conformers, room, monkeypatch):
+    expected = [item.positions for item in ConformerDataset(conformers, cache_bytes=0)]
+    dataset = ConformerDataset(conformers, cache_bytes=room)
+    for _ in range(2):
+        for item, positions in zip(dataset, expected, strict=True):
+            assert torch.equal(item.positions, positions)
+            item.positions += 1  # what a user does to an item stays with the item
+    assert set(dataset._cache) == ({"m0", "m1", "m2"} if room == 10**6 else {"m0", "m2"} if room else set())
+    assert sum(positions.nbytes for positions in dataset._cache.values()) <= room
+    assert dataset.__getstate__()["_cache"] == {}  # worker processes start empty
+    if room == 10**6:
+        monkeypatch.setattr(ConformerDataset, "_reader", None)
+        assert torch.equal(dataset[3].positions, expected[3])
+
+
+def test_costs_are_nodes_and_edges_times_frames(conformers, trajectories):
+    for dataset in (ConformerDataset(conformers), SegmentDataset(trajectories, 8)):
+        sizes = [[d.num_nodes * d.positions.shape[1], d.num_edges * d.positions.shape[1]] for d in dataset]
+        np.testing.assert_array_equal(dataset.costs(), sizes)
+
+
 def test_segments_are_slices_of_one_phase(trajectories):
     dataset = SegmentDataset(trajectories, 8, seed=1)
     assert len(dataset) == 5  # the oracle replica is not trained on

@@ -4,7 +4,7 @@ import sys
 
 from snakemake.exceptions import WorkflowError
 
-from egi.config import AUTOREGRESSIVE, PRETRAINED, SPLITS, ConfigError, parse_settings
+from egi.config import AUTOREGRESSIVE, METHODS, PRETRAINED, SPLITS, ConfigError, parse_settings
 from egi.data.fetch import is_remote
 from egi.workflow import archive_name, stale_manifests, write_config
 
@@ -39,7 +39,7 @@ ARCHIVES = {
 wildcard_constraints:
     dataset="|".join(DATASETS),
     task="unconditional|forward|interpolation",
-    method="[a-z_]+",
+    method="|".join(METHODS),
     shard=r"\d+",
     archive=r"[^/]+",
 
@@ -137,6 +137,12 @@ def samples(wildcards, task=None):
     ]
 
 
+def refined_samples(wildcards):
+    """Refined samples of every method of a task, where the config asks for them."""
+    made = samples(wildcards) if of(wildcards).refinement.enabled else []
+    return [path.replace(".h5", "_refined.h5") for path in made]
+
+
 def path_samples(wildcards):
     """Interpolations to draw: EGInterpolator's, else the last method's."""
     paths = samples(wildcards, "interpolation")
@@ -149,6 +155,13 @@ def sample_flags(wildcards, input):
         f"{method}={path}"
         for method, path in zip(methods(wildcards.dataset, task), input.samples)
     ]
+
+
+def all_sample_flags(wildcards, input):
+    """Raw samples, then refined ones: the file says which it is."""
+    names = methods(wildcards.dataset, wildcards.task)
+    refined = [f"{name}={path}" for name, path in zip(names, input.refined)]
+    return sample_flags(wildcards, input) + refined
 
 
 def tables(dataset):

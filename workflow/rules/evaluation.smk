@@ -31,6 +31,7 @@ rule evaluate_jsd:
     input:
         trajectories=trajectories("test"),
         samples=samples,
+        refined=refined_samples,
     output:
         table="results/{dataset}/{task}_jsd.csv",
         per_molecule="results/{dataset}/{task}_jsd_per_molecule.csv",
@@ -44,7 +45,7 @@ rule evaluate_jsd:
         mem_mb=16000,
         runtime=720,
     params:
-        samples=sample_flags,
+        samples=all_sample_flags,
         settings=section("evaluation"),
         seed=SETTINGS.seed,
     shell:

@@ -77,3 +77,28 @@ rule sample:
         " --task {wildcards.task} --method {wildcards.method} --model {input.model} {params.start}"
         " --output {output} --export-dir results/{wildcards.dataset}/samples/{wildcards.task}/{wildcards.method}"
         " &> {log}"
+
+
+rule refine:
+    """All-atom frames that obey the force field, from samples; only where the config enables it."""
+    input:
+        samples="results/{dataset}/samples/{task}/{method}.h5",
+        manifests=manifests,
+    output:
+        samples="results/{dataset}/samples/{task}/{method}_refined.h5",
+        table="results/{dataset}/samples/{task}/{method}_refined.csv",
+    log:
+        "results/{dataset}/logs/refine_{task}_{method}.log",
+    benchmark:
+        "results/{dataset}/benchmarks/refine_{task}_{method}.tsv"
+    threads: SETTINGS.threads
+    resources:
+        mem_mb=8000,
+        runtime=2880,
+    params:
+        settings=section("refinement"),
+        seed=SETTINGS.seed,
+    shell:
+        "python {SCRIPTS}/refine.py --config {CONFIG} --dataset {wildcards.dataset} --threads {threads}"
+        " --samples {input.samples} --md results/{wildcards.dataset}/md"
+        " --output {output.samples} --table {output.table} &> {log}"

@@ -4,7 +4,14 @@ import sys
 
 from snakemake.exceptions import WorkflowError
 
-from egi.config import AUTOREGRESSIVE, METHODS, PRETRAINED, SPLITS, ConfigError, parse_settings
+from egi.config import (
+    AUTOREGRESSIVE,
+    METHODS,
+    PRETRAINED,
+    SPLITS,
+    ConfigError,
+    parse_settings,
+)
 from egi.data.fetch import is_remote
 from egi.workflow import archive_name, stale_manifests, write_config
 

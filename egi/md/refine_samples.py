@@ -17,6 +17,7 @@ attributes of the file, and these arrays a molecule:
 from __future__ import annotations
 
 import json
+import logging
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,10 @@ from egi.data.storage import MoleculeRecord, Reader
 from egi.md.common import Rejected
 from egi.md.refine import NO_PARAMETERS, STATUSES, WRONG_ATOMS, Refined, Refiner
 from egi.md.refinement_settings import RefinementSettings
+from egi.metrics import nulls
+from egi.metrics.scores import Unscorable
+
+log = logging.getLogger("egi")
 
 #: a torsion counts as kept if it moves by less, radian
 KEPT = np.pi / 6
@@ -47,6 +52,8 @@ class Source:
     simulation : SimulationSettings
     settings : RefinementSettings
     seed : int
+    etkdg : bool
+        Refine RDKit conformers, as many as there are frames, in place of the samples: a null model.
     """
 
     samples: Path
@@ -54,6 +61,7 @@ class Source:
     simulation: SimulationSettings
     settings: RefinementSettings
     seed: int
+    etkdg: bool = False
 
 
 @dataclass(frozen=True)
@@ -73,6 +81,8 @@ def refine_molecule(source: Source, molecule: str) -> RefinedMolecule:
         given = reader.array(molecule, "given")
         attributes = {k: v for k, v in reader.group(molecule).attrs.items() if k not in ("smiles", "mol")}
         method = str(reader.attributes.get("method", ""))
+    if source.etkdg:
+        samples, given, method = conformers_like(record, samples, source.seed), np.zeros_like(given), "etkdg"
     count, _, frames, _ = samples.shape
     flat = np.ascontiguousarray(samples.transpose(0, 2, 1, 3)).reshape(count * frames, -1, 3)
     found, reason = refined_frames(source, record, flat, frame_seeds(source.seed, molecule, count, frames))
@@ -83,6 +93,18 @@ def refine_molecule(source: Source, molecule: str) -> RefinedMolecule:
         "torsion_moved": by_frame.pop("moved"), "torsion_moved_stiff": by_frame.pop("moved_stiff"), **by_frame,
     }  # fmt: skip
     return RefinedMolecule(record, arrays, attributes, {"method": method, **summary(record, found, reason)})
+
+
+def conformers_like(record: MoleculeRecord, samples: np.ndarray, seed: int) -> np.ndarray:
+    """Independent ETKDGv3 conformers in the shape [S, n, T, 3] of the samples; NaN where RDKit made too few."""
+    count, _, frames, _ = samples.shape
+    flat = np.full((count * frames, len(record.modelled), 3), np.nan, np.float32)
+    try:
+        made = nulls.etkdg(record, len(flat), seeds.integer(seed, record.id, "etkdg"), most=len(flat)).trajectories[0]
+        flat[: len(made)] = made
+    except Unscorable as error:
+        log.warning("%s: %s", record.id, error)
+    return flat.reshape(count, frames, -1, 3).transpose(0, 2, 1, 3)
 
 
 def frame_seeds(seed: int, molecule: str, samples: int, frames: int) -> list[int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import logging
+from dataclasses import replace
 
 import mdtraj
 import numpy as np
@@ -281,6 +282,14 @@ def test_a_molecules_samples(source, molecule):
     missing = refine_molecule(source, "other")
     assert (missing.arrays["status"] == STATUSES.index("no_parameters")).all()
     assert "charges.json does not exist" in missing.row["reason"]
+
+
+def test_conformers_take_the_samples_place_as_a_null_model(source, molecule):
+    made = refine_molecule(replace(source, etkdg=True), "m")
+    assert made.row["method"] == "etkdg" and made.row["ok"] == 6 and not made.arrays["given"].any()
+    assert made.arrays["samples"].shape == (2, 7, 3, 3)
+    for positions in made.arrays["all_atoms"].transpose(0, 2, 1, 3).reshape(6, -1, 3):
+        assert smiles_of(molecule[0], positions) == Chem.CanonSmiles(SMILES)
 
 
 def test_script(source, tmp_path, refine_script):

@@ -24,5 +24,6 @@ def test_refinement_runs_only_where_it_is_enabled(tmp_path, enabled):
     assert done.returncode == 0, output[-3000:]
     assert len(re.findall(r"^rule refine:", output, re.MULTILINE)) == (6 if enabled else 0)
     scored = re.search(r"evaluate_jsd\.py .* --samples (.*) --table", output).group(1).split()
-    assert len(scored) == (12 if enabled else 6)
+    assert len(scored) == (13 if enabled else 6)
+    assert ("etkdg=results/drugs/samples/forward/etkdg_refined.h5" in scored) == enabled
     assert ("egi=results/drugs/samples/forward/egi_refined.h5" in scored) == enabled

@@ -145,9 +145,12 @@ def samples(wildcards, task=None):
 
 
 def refined_samples(wildcards):
-    """Refined samples of every method of a task, where the config asks for them."""
-    made = samples(wildcards) if of(wildcards).refinement.enabled else []
-    return [path.replace(".h5", "_refined.h5") for path in made]
+    """Refined samples of every method of a task and of a null model, where the config asks for them."""
+    if not of(wildcards).refinement.enabled:
+        return []
+    folder = f"results/{wildcards.dataset}/samples/{wildcards.task}"
+    names = [*methods(wildcards.dataset, wildcards.task), "etkdg"]
+    return [f"{folder}/{name}_refined.h5" for name in names]
 
 
 def path_samples(wildcards):
@@ -166,7 +169,7 @@ def sample_flags(wildcards, input):
 
 def all_sample_flags(wildcards, input):
     """Raw samples, then refined ones: the file says which it is."""
-    names = methods(wildcards.dataset, wildcards.task)
+    names = [*methods(wildcards.dataset, wildcards.task), "etkdg"]
     refined = [f"{name}={path}" for name, path in zip(names, input.refined)]
     return sample_flags(wildcards, input) + refined
 

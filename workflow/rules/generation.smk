@@ -102,3 +102,28 @@ rule refine:
         "python {SCRIPTS}/refine.py --config {CONFIG} --dataset {wildcards.dataset} --threads {threads}"
         " --samples {input.samples} --md results/{wildcards.dataset}/md"
         " --output {output.samples} --table {output.table} &> {log}"
+
+
+rule refine_etkdg:
+    """The null model that refinement is judged by: RDKit conformers, as many as a method's frames, refined."""
+    input:
+        samples=lambda w: samples(w)[0],
+        manifests=manifests,
+    output:
+        samples="results/{dataset}/samples/{task}/etkdg_refined.h5",
+        table="results/{dataset}/samples/{task}/etkdg_refined.csv",
+    log:
+        "results/{dataset}/logs/refine_{task}_etkdg.log",
+    benchmark:
+        "results/{dataset}/benchmarks/refine_{task}_etkdg.tsv"
+    threads: SETTINGS.threads
+    resources:
+        mem_mb=8000,
+        runtime=2880,
+    params:
+        settings=section("refinement"),
+        seed=SETTINGS.seed,
+    shell:
+        "python {SCRIPTS}/refine.py --etkdg --config {CONFIG} --dataset {wildcards.dataset} --threads {threads}"
+        " --samples {input.samples} --md results/{wildcards.dataset}/md"
+        " --output {output.samples} --table {output.table} &> {log}"

@@ -24,6 +24,7 @@ def main(argv: list[str] | None = None) -> None:
     flags.add_argument("--md", type=Path, required=True, help="folder of the simulations, for their charges")
     flags.add_argument("--output", type=Path, required=True, help="refined samples to write (HDF5)")
     flags.add_argument("--table", type=Path, required=True, help="table to write (CSV), a row a molecule")
+    flags.add_argument("--etkdg", action="store_true", help="refine as many RDKit conformers instead: a null model")
     args = flags.parse_args(argv)
     settings, dataset = settings_of(args)
 
@@ -33,9 +34,10 @@ def main(argv: list[str] | None = None) -> None:
     with Reader(args.samples, "egi-samples") as reader:
         header, molecules = reader.attributes, reader.ids
     header = {k: v for k, v in header.items() if k not in ("format", "version", "units", "provenance")}
+    header |= {"method": "etkdg"} if args.etkdg else {}
     header |= {"refined": True, "statuses": ",".join(STATUSES)}
     seed = integer(settings.seed, args.dataset, "refine", header.get("task", ""), header.get("method", ""))
-    source = Source(args.samples, args.md, dataset.simulation, dataset.refinement, seed)
+    source = Source(args.samples, args.md, dataset.simulation, dataset.refinement, seed, args.etkdg)
     provenance = {"seed": settings.seed, "refinement": dataset.refinement.plain()}
     rows = []
     with create(args.output, "egi-samples", provenance, **header) as writer:

@@ -69,7 +69,10 @@ class Embedding(nn.Module):
         return at_least_float32(self.project(atoms))
 
     def graph(self, batch) -> Graph:
-        """Edges of a batch with their embeddings.
+        """Edges of a batch with their embeddings, and its stereocentres if it lists them.
+
+        `stereo_index` [4, centres] of the batch, read by chirality-aware layers: centre and three
+        neighbours in an order that makes (a - centre) . ((b - centre) x (c - centre)) positive.
 
         Raises
         ------
@@ -85,7 +88,11 @@ class Embedding(nn.Module):
         degree = torch.zeros(batch.num_nodes, dtype=dtype, device=edges.device)
         degree = degree.index_add(0, edges[1], torch.ones_like(edges[1], dtype=dtype))
         inverse = (1 / degree.clamp(min=1)).view(-1, 1, 1)
-        return Graph(edges, self.edge(kinds).unsqueeze(1), inverse, batch.num_nodes)
+        stereo = getattr(batch, "stereo_index", None)
+        if stereo is not None:
+            check_shape("stereo_index", stereo, (4, "centres"))
+            check_range("stereo_index has nodes", stereo, batch.num_nodes)
+        return Graph(edges, self.edge(kinds).unsqueeze(1), inverse, batch.num_nodes, stereo)
 
 
 def element_indices(atomic_numbers: Tensor) -> Tensor:

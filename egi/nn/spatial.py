@@ -24,6 +24,7 @@ class Graph:
     features: Tensor  #: [edges, 1, edge width]
     inverse_degree: Tensor  #: [nodes, 1, 1], 1 / number of edges that end at the node (0 if none)
     nodes: int
+    stereo: Tensor | None = None  #: [4, centres] long: centre, then neighbours whose triple product is positive
 
     @property
     def source(self) -> Tensor:
@@ -120,14 +121,17 @@ class ChiralEGCL(EGCL):
         a_i^k, b_i^k, c_i^k = sum_j tanh(phi_x^k(m_ij)) (x_i - x_j) / (d_ij + 1),
 
     the triple products p_i^k = a . (b x c), squashed to p / (1 + |p|), enter phi_h, and the cross
-    products a x b, weighted by invariants, enter dx. Both follow rotations exactly; under a
-    reflection p changes its sign, and a x b turns as no vector does.
+    products a x b, weighted by invariants, enter dx. Where the graph lists stereocentres with their
+    neighbours in the molecule's own order, the triple product of those neighbours enters too, and
+    centre and neighbours move along its gradient, by a weight learned from the centre's invariants.
+    All this follows rotations exactly; under a reflection triple products change their sign.
     """
 
     def __init__(self, hidden: int, edge_width: int) -> None:
         super().__init__(hidden, edge_width, channels=3 * TRIPLES)
-        self.from_triples = Linear(TRIPLES, hidden, bias=False)
-        self.turn = shrink(SiLULinear(hidden, TRIPLES), 0.1)
+        self.coordinate[1].weight.data[1:] *= 8  # gates of order one, else their products are too faint to learn from
+        self.from_triples = Linear(TRIPLES + 1, hidden, bias=False)  # the last for stereocentres
+        self.turn = shrink(SiLULinear(hidden, TRIPLES + 1), 0.3)
 
     def forward(self, graph: Graph, x: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
         """As `EGCL.forward`."""
@@ -138,11 +142,32 @@ class ChiralEGCL(EGCL):
         first, second, third = vectors.unflatten(-1, (3, TRIPLES, 3)).unbind(-3)  # [nodes, frames, TRIPLES, 3] each
         cross = torch.linalg.cross(first, second, dim=-1)
         product = (cross * third).sum(dim=-1)
-        handed = self.from_triples(product / (1 + product.abs()))
+        places, volume, gradient = stereo_volume(graph, x)
+        own = x.new_zeros(*x.shape[:2], 1).index_add(0, places[0], volume)
+        handed = self.from_triples(torch.cat([product / (1 + product.abs()), own], dim=-1))
         hidden = self.from_self(h) + self.from_messages(gathered) + handed
-        turn = at_least_float32(self.turn(hidden)).unsqueeze(-1)
-        dx = graph.sum(channels[..., :1] * direction) * graph.inverse_degree + (turn * cross).sum(dim=-2)
-        return dx, self.invariant(hidden)
+        turn = at_least_float32(self.turn(hidden))  # [nodes, frames, TRIPLES + 1]
+        dx = graph.sum(channels[..., :1] * direction) * graph.inverse_degree
+        dx = dx + (turn[..., :TRIPLES].unsqueeze(-1) * cross).sum(dim=-2)
+        push = turn[..., TRIPLES:].index_select(0, places[0]) * gradient  # [4, centres, frames, 3]
+        return dx.index_add(0, places.flatten(), push.flatten(0, 1)), self.invariant(hidden)
+
+
+def stereo_volume(graph: Graph, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Triple product of each stereocentre's neighbour vectors, each divided by its length + 1, and where it grows.
+
+    Returns
+    -------
+    tuple of [4, centres] long Tensor, [centres, frames, 1] Tensor v = a . (b x c), and [4, centres, frames, 3] Tensor
+        Atoms (centre first), product, and directions - (b x c + c x a + a x b), b x c, c x a, a x b.
+    """
+    places = graph.index.new_zeros(4, 0) if graph.stereo is None else graph.stereo
+    centre = x.index_select(0, places[0])
+    vectors = (x.index_select(0, place) - centre for place in places[1:])
+    a, b, c = (vector / (norm(vector) + 1) for vector in vectors)
+    crosses = torch.stack([torch.linalg.cross(*pair, dim=-1) for pair in ((b, c), (c, a), (a, b))])
+    gradient = torch.cat([-crosses.sum(dim=0, keepdim=True), crosses])
+    return places, (a * crosses[0]).sum(dim=-1, keepdim=True), gradient
 
 
 def geometry(graph: Graph, x: Tensor) -> tuple[Tensor, Tensor]:

@@ -22,6 +22,7 @@ def random_molecule(nodes: int, seed: int) -> Data:
         features=torch.rand(nodes, FEATURE_WIDTH, generator=generator),
         edge_index=torch.stack([torch.cat([first, second]), torch.cat([second, first])]),
         edge_type=torch.cat([kind, kind]),
+        stereo_index=torch.tensor([[2, 1], [0, 2], [1, 3], [3, 4]]),
         num_nodes=nodes,
     )
 

@@ -54,16 +54,17 @@ def test_one_rotation_and_translation_of_all_frames(method, given, chirality_awa
     close(model(batch, positions @ turn + shift, *rest), model(batch, positions, *rest) @ turn)
 
 
+@pytest.mark.parametrize("chirality_aware", [False, True])
 @pytest.mark.parametrize(("method", "given"), CONDITIONED)
-def test_atom_order_does_not_matter(method, given, batch, inputs, settings, stir):
-    model = stir(build(method, settings)).double()
+def test_atom_order_does_not_matter(method, given, chirality_aware, batch, inputs, stir):
+    model = stir(build(method, ModelSettings(hidden=16, layers=2, chirality_aware=chirality_aware))).double()
     positions, step, condition = double(inputs, given)
     order = torch.cat([torch.randperm(5), 5 + torch.randperm(7)])  # new place -> old place
     place = order.argsort()
     permuted = Data(
         atomic_numbers=batch.atomic_numbers[order], features=batch.features[order],
         edge_index=place[batch.edge_index].flip(1), edge_type=batch.edge_type.flip(0),
-        batch=batch.batch, num_nodes=batch.num_nodes, num_graphs=2,
+        batch=batch.batch, num_nodes=batch.num_nodes, num_graphs=2, stereo_index=place[batch.stereo_index].flip(1),
     )  # fmt: skip
     plain = model(batch, positions, step, condition)
     condition = None if condition is None else condition[order]

@@ -48,6 +48,19 @@ def read_molecules(path: Path) -> list[dict[str, str]]:
     return chosen
 
 
+def of_shard(items: list, shard: int, shards: int) -> list:
+    """Items at ``shard``, ``shard + shards``, ...
+
+    Raises
+    ------
+    UserError
+        If there is no such shard.
+    """
+    if not 0 <= shard < shards:
+        raise UserError(f"shard = {shard}; allowed: 0 to {shards - 1} of {shards} shards")
+    return items[shard::shards]
+
+
 def read_jobs(molecules: Path, conformers: dict[str, Path], shard: int, shards: int) -> list[Job]:
     """Jobs of one shard, with their start conformers.
 
@@ -58,18 +71,16 @@ def read_jobs(molecules: Path, conformers: dict[str, Path], shard: int, shards: 
     conformers : dict of str to path
         Conformer file of each split.
     shard, shards : int
-        Rows ``shard``, ``shard + shards``, ... are taken.
+        As in `of_shard`.
 
     Returns
     -------
     list of Job
     """
-    if not 0 <= shard < shards:
-        raise UserError(f"shard = {shard}; allowed: 0 to {shards - 1} of {shards} shards")
     jobs = []
     with ExitStack() as stack:
         readers: dict[str, Reader] = {}
-        for row in read_molecules(molecules)[shard::shards]:
+        for row in of_shard(read_molecules(molecules), shard, shards):
             split = row["split"]
             if split not in conformers:
                 raise UserError(f"{molecules}: molecule {row['id']} has split {split!r}; allowed: {', '.join(SPLITS)}")

@@ -115,13 +115,12 @@ def assess(row: dict[str, Any], mol: Chem.Mol, settings: SimulationSettings) -> 
         Columns of `QUALITY`; ``verdict`` is ``pass`` or ``fail``, ``reasons`` says what failed.
     """
     path: Path = row["path"]
-    system = openmm.XmlSerializer.deserialize((path.parent / "system.xml").read_text())
     positions = read_frames(path)[0] / NM_PER_ANGSTROM
-    found = {
-        "frames": len(positions),
-        **_thermodynamics(read_log(path.with_suffix(".csv")), system, settings),
-        **_structure(positions, mol, system),
-    }
+    found = {"frames": len(positions), **_structure(positions, mol)}
+    if settings.source == "openmm":  # released trajectories come without a system and a log
+        system = openmm.XmlSerializer.deserialize((path.parent / "system.xml").read_text())
+        found |= _thermodynamics(read_log(path.with_suffix(".csv")), system, settings)
+        found |= _deviations(positions, system)
     reasons = _faults(found, settings)
     rounded = {k: round(v, 4) if isinstance(v, float) else v for k, v in found.items()}
     identity = {k: row[k] for k in ("molecule", "split", "replica")}
@@ -155,16 +154,22 @@ def _thermodynamics(
     }
 
 
-def _structure(positions: np.ndarray, mol: Chem.Mol, system: openmm.System) -> dict[str, float | int]:
-    """Bonds, hands and graph of all frames; `positions` (frames, atoms, 3) in Å."""
-    flexible, rigid = _equilibrium_lengths(system, mol.GetNumAtoms())
-    broken, extra = _graph_faults(positions, mol)
+def _structure(positions: np.ndarray, mol: Chem.Mol) -> dict[str, int]:
+    """Hands and graph of all frames; `positions` (frames, atoms, 3) in Å."""
+    broken, extra = graph_faults(positions, mol)
     return {
-        "bond_deviation_angstrom": _deviation(positions, *flexible),
-        "rigid_bond_deviation_angstrom": _deviation(positions, *rigid),
         "flipped_centres": flipped_centres(positions, mol),
         "broken_bonds": broken,
         "extra_bond_frames": extra,
+    }
+
+
+def _deviations(positions: np.ndarray, system: openmm.System) -> dict[str, float]:
+    """Bond lengths of all frames against equilibrium; `positions` (frames, atoms, 3) in Å."""
+    flexible, rigid = _equilibrium_lengths(system, positions.shape[1])
+    return {
+        "bond_deviation_angstrom": _deviation(positions, *flexible),
+        "rigid_bond_deviation_angstrom": _deviation(positions, *rigid),
     }
 
 
@@ -222,10 +227,17 @@ def _same_side(one: np.ndarray, begin: np.ndarray, end: np.ndarray, two: np.ndar
     return (across[0] * across[1]).sum(-1)
 
 
-def _graph_faults(positions: np.ndarray, mol: Chem.Mol) -> tuple[int, int]:
+def graph_faults(positions: np.ndarray, mol: Chem.Mol) -> tuple[int, int]:
     """Bonds that are broken in some frame, and frames with a bond too many, by covalent radii.
 
     Atoms with a common neighbour come that close in strained rings and are no new bond.
+
+    Parameters
+    ----------
+    positions : (frames, atoms, 3) ndarray
+        Å.
+    mol : Chem.Mol
+        All atoms.
     """
     table = Chem.GetPeriodicTable()
     radii = np.array([table.GetRcovalent(a.GetAtomicNum()) for a in mol.GetAtoms()])
@@ -244,12 +256,24 @@ def _graph_faults(positions: np.ndarray, mol: Chem.Mol) -> tuple[int, int]:
 def _faults(found: dict[str, Any], settings: SimulationSettings) -> list[str]:
     """What is wrong, in words."""
     frames = whole_multiple(settings.production_ps, settings.frame_interval_ps, "production", "frame_interval")
+    checks = {
+        f"{found['frames']} frames instead of {frames}": found["frames"] != frames,
+        **(_physics_checks(found, settings) if settings.source == "openmm" else {}),
+        f"{found['flipped_centres']} stereocentres changed hand": found["flipped_centres"] > 0,
+        f"{found['broken_bonds']} bonds broke": found["broken_bonds"] > 0,
+        f"new bonds in {found['extra_bond_frames']} frames": found["extra_bond_frames"]
+        > EXTRA_BOND_SHARE * found["frames"],
+    }
+    return [text for text, wrong in checks.items() if wrong]
+
+
+def _physics_checks(found: dict[str, Any], settings: SimulationSettings) -> dict[str, bool]:
+    """Whether temperature, density, energy and bond lengths are wrong."""
     wanted = settings.temperature_kelvin
     allowed = TEMPERATURE_ERRORS * found["temperature_expected_error_kelvin"] + TEMPERATURE_SHARE * wanted
     density = found["density_g_ml"]
     low, high = DENSITY_RANGE
-    checks = {
-        f"{found['frames']} frames instead of {frames}": found["frames"] != frames,
+    return {
         f"mean temperature {found['temperature_kelvin']:.1f} K": not abs(found["temperature_kelvin"] - wanted)
         <= allowed,
         f"density {density} g/mL": density != "" and not low <= density <= high,
@@ -257,12 +281,7 @@ def _faults(found: dict[str, Any], settings: SimulationSettings) -> list[str]:
         f"a bond {found['bond_deviation_angstrom']:.2f} angstrom off": not found["bond_deviation_angstrom"]
         <= BOND_DEVIATION_ANGSTROM,
         "a rigid bond moved": not found["rigid_bond_deviation_angstrom"] <= RIGID_DEVIATION_ANGSTROM,
-        f"{found['flipped_centres']} stereocentres changed hand": found["flipped_centres"] > 0,
-        f"{found['broken_bonds']} bonds broke": found["broken_bonds"] > 0,
-        f"new bonds in {found['extra_bond_frames']} frames": found["extra_bond_frames"]
-        > EXTRA_BOND_SHARE * found["frames"],
     }
-    return [text for text, wrong in checks.items() if wrong]
 
 
 def write_quality(rows: list[dict[str, Any]], path: Path) -> None:

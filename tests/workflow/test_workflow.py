@@ -62,12 +62,24 @@ def test_paper_profile_plans_without_slurm_or_data_within_a_minute(tmp_path):
     assert planned["fetch"] == 6 and planned["simulate"] == 128
 
 
+def test_released_trajectories_are_imported_for_the_dataset_that_has_them(folder):
+    (folder / "released").mkdir()
+    released = {"simulation": {"source": "released", "released_path": "released"}}
+    (folder / "mine.yaml").write_text(yaml.safe_dump({"datasets": {"qm9": released}}))
+    planned = jobs(snakemake(folder, "-n", "--cores", "2", "--configfile", "config/config.yaml", "mine.yaml"))
+    assert planned["import_released"] == planned["simulate"] == 2
+
+
 @pytest.mark.parametrize(
     ("override", "message"),
     [
         ({"seeed": 3}, r"seeed = 3: unknown key; allowed: .*seed"),
         ({"defaults": {"simulation": {"timestep": "3 nm"}}}, r"simulation\.timestep = '3 nm'.*converts to ps"),
         ({"datasets": {"qm9": {"geom": {"files": {"all": "gone.csv"}}}}}, r"geom\.files\.all = 'gone\.csv': no such"),
+        (
+            {"defaults": {"simulation": {"source": "released", "released_path": "gone"}}},
+            r"simulation\.released_path = 'gone': no such folder",
+        ),
     ],
 )
 def test_a_bad_config_stops_before_any_job(folder, override, message):

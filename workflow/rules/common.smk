@@ -28,6 +28,11 @@ try:
                 raise ConfigError(
                     f"datasets.{name}.geom.files.{split} = {source!r}: no such file or folder; allowed: an existing path, a URL or a DOI"
                 )
+        released = dataset.simulation.released_path
+        if released is not None and not os.path.isdir(released):
+            raise ConfigError(
+                f"datasets.{name}.simulation.released_path = {released!r}: no such folder; allowed: an existing folder"
+            )
 except ConfigError as error:
     raise WorkflowError(f"Configuration: {error}") from None
 
@@ -95,6 +100,12 @@ def geom_files(wildcards):
 
 def geom_flags(wildcards, input):
     return [f"{key}={path}" for key, path in zip(of(wildcards).geom.files, input.files)]
+
+
+def of_source(source):
+    """Wildcard constraint: datasets whose trajectories come from there."""
+    names = [n for n, s in SETTINGS.datasets.items() if s.simulation.source == source]
+    return "|".join(names) or "(?!)"
 
 
 def manifests(wildcards):

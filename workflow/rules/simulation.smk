@@ -12,6 +12,8 @@ rule simulate:
         "results/{dataset}/logs/simulate_{shard}.log",
     benchmark:
         "results/{dataset}/benchmarks/simulate_{shard}.tsv"
+    wildcard_constraints:
+        dataset=of_source("openmm"),
     threads: lambda w: max(SETTINGS.threads, of(w).simulation.concurrent_replicas)
     resources:
         mem_mb=8000,
@@ -23,6 +25,31 @@ rule simulate:
         seed=SETTINGS.seed,
     shell:
         "python {SCRIPTS}/simulate.py --config {CONFIG} --dataset {wildcards.dataset}"
+        " --molecules {input.molecules} --conformers {input.conformers}"
+        " --shard {wildcards.shard} --shards {params.shards} --output {output} &> {log}"
+
+
+rule import_released:
+    """Trajectories released by others, one shard of the molecules; each folder's fate is in released_shard_*.csv."""
+    input:
+        molecules="results/{dataset}/molecules.csv",
+        conformers=[conformers(split) for split in SPLITS],
+    output:
+        "results/{dataset}/md/shard_{shard}.csv",
+    log:
+        "results/{dataset}/logs/import_released_{shard}.log",
+    benchmark:
+        "results/{dataset}/benchmarks/import_released_{shard}.tsv"
+    wildcard_constraints:
+        dataset=of_source("released"),
+    resources:
+        mem_mb=8000,
+        runtime=720,
+    params:
+        settings=section("simulation"),
+        shards=lambda w: of(w).simulation.shards,
+    shell:
+        "python {SCRIPTS}/import_released.py --config {CONFIG} --dataset {wildcards.dataset}"
         " --molecules {input.molecules} --conformers {input.conformers}"
         " --shard {wildcards.shard} --shards {params.shards} --output {output} &> {log}"
 

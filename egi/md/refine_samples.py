@@ -68,7 +68,7 @@ class Source:
 class RefinedMolecule:
     """One molecule's part of the refined file, and its row of the table."""
 
-    record: MoleculeRecord
+    molecule: str
     arrays: dict[str, np.ndarray]
     attributes: dict[str, Any]
     row: dict[str, Any]
@@ -92,7 +92,7 @@ def refine_molecule(source: Source, molecule: str) -> RefinedMolecule:
         "samples": all_atoms[:, record.modelled], "all_atoms": all_atoms, "given": given,
         "torsion_moved": by_frame.pop("moved"), "torsion_moved_stiff": by_frame.pop("moved_stiff"), **by_frame,
     }  # fmt: skip
-    return RefinedMolecule(record, arrays, attributes, {"method": method, **summary(record, found, reason)})
+    return RefinedMolecule(molecule, arrays, attributes, {"method": method, **summary(record, found, reason)})
 
 
 def conformers_like(record: MoleculeRecord, samples: np.ndarray, seed: int) -> np.ndarray:

@@ -40,10 +40,13 @@ def main(argv: list[str] | None = None) -> None:
     source = Source(args.samples, args.md, dataset.simulation, dataset.refinement, seed, args.etkdg)
     provenance = {"seed": settings.seed, "refinement": dataset.refinement.plain()}
     rows = []
-    with create(args.output, "egi-samples", provenance, **header) as writer:
+    with (
+        Reader(args.samples, "egi-samples") as reader,
+        create(args.output, "egi-samples", provenance, **header) as writer,
+    ):
         found = ordered_map(partial(refine_molecule, source), molecules, settings.threads, batch=1)
         for made in tqdm(found, total=len(molecules), unit="molecule", mininterval=5, ascii=True):
-            writer.add(made.record, made.arrays, **made.attributes)
+            writer.add(reader.record(made.molecule), made.arrays, **made.attributes)
             rows.append(made.row)
     table = pd.DataFrame(rows)
     with atomic(args.table) as partial_file:

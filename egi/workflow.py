@@ -16,16 +16,26 @@ def archive_name(source: str) -> str:
     return source.rstrip("/").rsplit("/", 1)[-1].split("?", 1)[0]
 
 
-def stale_manifests(results: str | Path, datasets: list[str]) -> list[Path]:
-    """Manifests of simulation shards that list a trajectory which is no longer there."""
-    stale = []
-    for dataset in datasets:
-        for manifest in sorted(Path(results, dataset, "md").glob("shard_*.csv")):
-            with manifest.open(newline="", encoding="utf-8") as file:
-                listed = [row["trajectory"] for row in csv.DictReader(file) if row.get("status") == "ok"]
-            if not all((manifest.parent / name).is_file() for name in listed):
-                stale.append(manifest)
-    return stale
+def lost_trajectories(manifest: str | Path) -> str:
+    """Record of trajectories that a simulation manifest lists and that are gone, a line each.
+
+    The record is a file beside the manifest that only grows. As a parameter of the rule it changes when a
+    trajectory is lost, which runs the shard again, and stays as it is once the shard is complete.
+    """
+    manifest = Path(manifest)
+    record = manifest.with_suffix(".lost")
+    known = record.read_text(encoding="utf-8") if record.is_file() else ""
+    if not manifest.is_file():
+        return known
+    with manifest.open(newline="", encoding="utf-8") as file:
+        listed = [row["trajectory"] for row in csv.DictReader(file) if row.get("status") == "ok"]
+    written = manifest.stat().st_mtime_ns
+    gone = [f"{written} {name}\n" for name in listed if not (manifest.parent / name).is_file()]
+    new = [line for line in gone if line not in known]
+    if new:
+        with atomic(record) as partial:
+            partial.write_text(known + "".join(new), encoding="utf-8")
+    return known + "".join(new)
 
 
 def write_config(path: str | Path, settings: Settings) -> None:

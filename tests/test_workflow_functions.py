@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import yaml
 
 from egi.config import load_settings, parse_settings
 from egi.data.fetch import is_remote
-from egi.workflow import archive_name, stale_manifests, write_config
+from egi.workflow import archive_name, lost_trajectories, write_config
 
 ROOT = Path(__file__).parents[1]
 
@@ -28,15 +29,23 @@ def test_sources(source, remote, name):
     assert archive_name(source) == name
 
 
-def test_a_manifest_is_stale_when_a_listed_trajectory_is_gone(tmp_path):
-    folder = tmp_path / "qm9" / "md"
-    (folder / "m0").mkdir(parents=True)
-    (folder / "m0" / "replica_0.xtc").touch()
-    manifest = folder / "shard_0.csv"
+def test_a_lost_trajectory_is_recorded_once_and_stays_recorded(tmp_path):
+    (tmp_path / "m0").mkdir()
+    trajectory = tmp_path / "m0" / "replica_0.xtc"
+    manifest = tmp_path / "shard_0.csv"
+    assert lost_trajectories(manifest) == ""
+    trajectory.touch()
     manifest.write_text("molecule,status,trajectory\nm0,ok,m0/replica_0.xtc\nm1,rejected,\n")
-    assert stale_manifests(tmp_path, ["qm9", "drugs"]) == []
-    (folder / "m0" / "replica_0.xtc").unlink()
-    assert stale_manifests(tmp_path, ["qm9", "drugs"]) == [manifest]
+    assert lost_trajectories(manifest) == ""
+    trajectory.unlink()
+    record = lost_trajectories(manifest)
+    assert record.endswith(" m0/replica_0.xtc\n") and record.count("\n") == 1
+    assert lost_trajectories(manifest) == record
+    trajectory.touch()
+    os.utime(manifest, ns=(1, 1))  # the shard was completed: a new manifest
+    assert lost_trajectories(manifest) == record
+    trajectory.unlink()
+    assert lost_trajectories(manifest).startswith(record) and lost_trajectories(manifest) != record
 
 
 def test_resolved_config_reads_back_as_the_same_settings(tmp_path):

@@ -52,8 +52,11 @@ def _idle() -> bool:
 
 
 @pytest.fixture(scope="session")
-def slurm(tmp_path_factory):
+def slurm(tmp_path_factory, request):
     """A running single-node Slurm whose node has one (placeholder) GPU."""
+    monkeypatch = pytest.MonkeyPatch()
+    monkeypatch.setenv("PATH", f"{os.environ['PATH']}:/usr/sbin")  # Debian has the daemons there
+    request.addfinalizer(monkeypatch.undo)
     missing = [name for name in PROGRAMS if shutil.which(name) is None]
     if missing:
         pytest.skip(f"no Slurm here: {', '.join(missing)} not installed (Debian: slurm-wlm munge)")

@@ -1,4 +1,5 @@
 # Validation, and every function that rules use to find their inputs, settings and resources.
+import json
 import os
 import sys
 
@@ -13,7 +14,7 @@ from egi.config import (
     parse_settings,
 )
 from egi.data.fetch import is_remote
-from egi.workflow import archive_name, stale_manifests, write_config
+from egi.workflow import archive_name, lost_trajectories, write_config
 
 SCRIPTS = os.path.join(workflow.basedir, "workflow", "scripts")
 CONFIG = "results/config.yaml"
@@ -56,14 +57,14 @@ wildcard_constraints:
     archive=r"[^/]+",
 
 
-# A manifest that lists a trajectory which is gone is no result: drop it, so that its shard is completed.
-for manifest in stale_manifests("results", DATASETS):
-    os.remove(manifest)
-
-
 def of(wildcards):
     """Settings of the wildcard's dataset."""
     return SETTINGS.datasets[wildcards.dataset]
+
+
+def canonical(values):
+    """Settings as text that does not depend on the order in which a file has them."""
+    return json.dumps(values, sort_keys=True)
 
 
 def section(*names):
@@ -71,14 +72,16 @@ def section(*names):
 
     def values(wildcards):
         plain = of(wildcards).plain()
-        return {name: plain[name] for name in names}
+        return canonical({name: plain[name] for name in names})
 
     return values
 
 
 def task_section(part):
     """One part of the wildcard task's settings."""
-    return lambda wildcards: getattr(of(wildcards).tasks[wildcards.task], part).plain()
+    return lambda wildcards: canonical(
+        getattr(of(wildcards).tasks[wildcards.task], part).plain()
+    )
 
 
 def conformers(split):

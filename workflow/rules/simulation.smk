@@ -22,6 +22,7 @@ rule simulate:
     params:
         settings=section("simulation", "selection"),
         shards=lambda w: of(w).simulation.shards,
+        lost=lambda w: lost_trajectories(f"results/{w.dataset}/md/shard_{w.shard}.csv"),
         seed=SETTINGS.seed,
     shell:
         "python {SCRIPTS}/simulate.py --config {CONFIG} --dataset {wildcards.dataset}"

@@ -164,5 +164,7 @@ def test_a_deleted_trajectory_is_simulated_again(tiny):
     next(iter(sorted((copy / "results/tiny/md").glob("*/replica_1.xtc")))).unlink()
     planned = jobs(snakemake(copy, "-n", "--cores", "2", "--configfile", "tiny.yaml"))
     assert planned["simulate"] == 1 and planned["subsample"] == 1 and "pretrain" not in planned
-    snakemake(copy, "--cores", "2", "--configfile", "tiny.yaml", "results/tiny/trajectories/test.h5")
+    again = ("results/tiny/trajectories/test.h5", "--cores", "2", "--configfile", "tiny.yaml")
+    snakemake(copy, *again)
     assert all(p.with_name("replica_1.xtc").is_file() for p in (copy / "results/tiny/md").glob("*/topology.pdb"))
+    assert "Nothing to be done" in snakemake(copy, "-n", *again)

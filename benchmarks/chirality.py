@@ -17,12 +17,13 @@ from rdkit.Chem import AllChem
 from torch_geometric.data import Batch
 
 from egi.chem.molecules import record_of
+from egi.chem.stereo import stereocentres
 from egi.config import DiffusionSettings, ModelSettings, SamplingSettings
 from egi.data.batches import graph_of
 from egi.diffusion.loss import diffusion_loss
 from egi.diffusion.samplers import sample
 from egi.diffusion.schedule import Schedule
-from egi.metrics.validity import flips, hands, stereocentres
+from egi.metrics.validity import flips, hands
 from egi.models import build
 
 SMILES = ("CCC[C@@H](O)CC#N", "CCC[C@H](O)CC#N", "C[C@H](C=O)NCC=O", "C[C@@H](C=O)NCC=O", "C#C[C@@](O)(CC)COC",
@@ -40,15 +41,6 @@ def conformers(smiles: str):
     return record, modelled - modelled.mean(dim=0)
 
 
-def graph(record):
-    """The molecule's graph, with its stereocentres."""
-    data, centres = graph_of(record), stereocentres(record)
-    flipped = centres.sign < 0
-    neighbours = np.where(flipped[:, None], centres.neighbours[:, [0, 2, 1]], centres.neighbours)
-    data.stereo_index = torch.tensor(np.column_stack([centres.centre, neighbours]).T)
-    return data
-
-
 def shaken(positions: torch.Tensor, frames: int, generator: torch.Generator) -> torch.Tensor:
     """A random conformer that shakes by 0.05 Å over the frames, [nodes, frames, 3]."""
     chosen = positions[:, torch.randint(positions.shape[1], (1,), generator=generator)]
@@ -63,7 +55,7 @@ def study(chirality_aware: bool, args: argparse.Namespace) -> dict[str, float]:
     data, schedule = [conformers(smiles) for smiles in SMILES], Schedule(DiffusionSettings())
     model = build("egi_naive", ModelSettings(hidden=48, layers=3, chirality_aware=chirality_aware))
     optimiser = torch.optim.Adam(model.parameters(), lr=1e-3)
-    batch = Batch.from_data_list([graph(record) for record, _ in data] * 2)
+    batch = Batch.from_data_list([graph_of(record) for record, _ in data] * 2)
     for step in range(args.steps):
         positions = torch.cat([shaken(known, args.frames, generator) for _, known in data * 2])
         loss = diffusion_loss(model, schedule, batch, positions, None, generator)
@@ -72,7 +64,7 @@ def study(chirality_aware: bool, args: argparse.Namespace) -> dict[str, float]:
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimiser.step()
-    graphs = Batch.from_data_list([graph(record) for record, _ in data] * args.samples)
+    graphs = Batch.from_data_list([graph_of(record) for record, _ in data] * args.samples)
     nothing = torch.zeros(graphs.num_nodes, args.frames, dtype=torch.bool)
     settings = SamplingSettings(samples=args.samples, sampler="ddim", steps=100)
     start = torch.zeros(*nothing.shape, 3)

@@ -15,6 +15,7 @@ import openmm
 
 from egi import seeds
 from egi.chem.geometry import internal_coordinates, torsion_angles
+from egi.chem.stereo import stereocentres
 from egi.config import SimulationSettings
 from egi.data.storage import MoleculeRecord
 from egi.md.common import NM_PER_ANGSTROM, Rejected
@@ -22,7 +23,7 @@ from egi.md.molecule import CLASH_ANGSTROM, openff_molecule
 from egi.md.refinement_settings import RefinementSettings
 from egi.md.system import create_system, parametrised
 from egi.metrics.energetics import with_hydrogens
-from egi.metrics.validity import contacts, hands, stereocentres
+from egi.metrics.validity import contacts, hands
 from egi.units import whole_multiple
 
 log = logging.getLogger("egi")

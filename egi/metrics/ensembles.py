@@ -19,9 +19,10 @@ from egi.chem.geometry import (
     internal_coordinates,
     torsion_angles,
 )
+from egi.chem.stereo import Stereocentres, stereocentres
 from egi.data.storage import MoleculeRecord, Reader, StorageError
 from egi.metrics.scores import Unscorable
-from egi.metrics.validity import Contacts, Stereocentres, contacts, hands, stereocentres
+from egi.metrics.validity import Contacts, contacts, hands
 from egi.units import whole_multiple
 
 #: order of rows in every table; methods that are not named here follow

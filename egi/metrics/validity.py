@@ -12,52 +12,13 @@ from dataclasses import dataclass
 import numpy as np
 from rdkit import Chem
 
+from egi.chem.stereo import Stereocentres
 from egi.data.storage import MoleculeRecord
 from egi.metrics.scores import Unscorable
 
 BOND_FACTOR = 1.3
 CLASH_FACTOR = 0.6
 _CHUNK = 2000
-
-
-@dataclass(frozen=True)
-class Stereocentres:
-    """Tetrahedral centres of a molecule among its modelled atoms.
-
-    Attributes
-    ----------
-    centre : (k,) int ndarray
-    neighbours : (k, 3) int ndarray
-    sign : (k,) ndarray
-        Sign of the neighbours' signed volume about the centre in the right hand.
-    """
-
-    centre: np.ndarray
-    neighbours: np.ndarray
-    sign: np.ndarray
-
-
-def stereocentres(record: MoleculeRecord) -> Stereocentres:
-    """Centres with four neighbours whose hand the molecule states, at least three of them modelled.
-
-    RDKit's tag says which way neighbours 2 to 4 turn seen from the first; the neighbour that is not modelled (a
-    hydrogen) is put first, at the cost of a sign for each place that it moves.
-    """
-    place = {atom: i for i, atom in enumerate(record.modelled.tolist())}
-    turn = {Chem.ChiralType.CHI_TETRAHEDRAL_CCW: -1, Chem.ChiralType.CHI_TETRAHEDRAL_CW: 1}
-    found = []
-    for atom in record.mol.GetAtoms():
-        around = [bond.GetOtherAtomIdx(atom.GetIdx()) for bond in atom.GetBonds()]
-        missing = [i for i, a in enumerate(around) if a not in place]
-        if atom.GetChiralTag() in turn and len(around) == 4 and len(missing) <= 1 and atom.GetIdx() in place:
-            first = missing[0] if missing else 0
-            others = [place[a] for i, a in enumerate(around) if i != first]
-            found.append((place[atom.GetIdx()], others, turn[atom.GetChiralTag()] * (-1) ** first))
-    return Stereocentres(
-        np.array([c for c, _, _ in found], dtype=np.int64),
-        np.array([n for _, n, _ in found], dtype=np.int64).reshape(-1, 3),
-        np.array([s for _, _, s in found], dtype=float),
-    )
 
 
 def hands(frames: np.ndarray, centres: Stereocentres) -> np.ndarray:

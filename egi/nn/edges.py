@@ -89,9 +89,7 @@ class BlockedEdges(torch.autograd.Function):
 
 def blocked(tensor: Tensor) -> bool:
     """Whether the layer takes this form: on the CPU, without autocast, not while compiling."""
-    return (
-        tensor.device.type == "cpu" and not torch.is_autocast_enabled("cpu") and not torch.compiler.is_compiling()
-    )
+    return tensor.device.type == "cpu" and not torch.is_autocast_enabled("cpu") and not torch.compiler.is_compiling()
 
 
 def _blocks(edges: Tensor, hidden: int) -> list[slice]:

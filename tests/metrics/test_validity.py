@@ -8,6 +8,7 @@ from rdkit import Chem
 from rdkit.Chem import AllChem
 
 from egi.chem.molecules import record_of
+from egi.chem.stereo import stereocentres
 from egi.metrics import validity
 from egi.metrics.scores import Unscorable
 
@@ -25,7 +26,7 @@ def conformers(smiles: str, count: int = 5):
 @pytest.mark.parametrize("smiles", CHIRAL)
 def test_conformers_have_the_right_hand_and_their_mirror_images_the_other(smiles):
     record, frames = conformers(smiles)
-    centres = validity.stereocentres(record)
+    centres = stereocentres(record)
     assert len(centres.centre) == smiles.count("[C@")
     assert (validity.hands(frames, centres) == 1).all()
     assert (validity.hands(frames * [1, 1, -1], centres) == -1).all()

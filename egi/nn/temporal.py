@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from egi.nn.attention import attend
 from egi.nn.basic import at_least_float32, full_precision, shrink, sinusoids
 from egi.nn.linear import Linear, mlp, product
 
@@ -68,13 +69,11 @@ class TemporalAttention(nn.Module):
         projected = product(query, weight.t())
         u_sin, u_cos = projected[..., :count], projected[..., count:]
         phases = torch.cat([cos, sin], dim=-1).expand(nodes, frames, 2 * count)
-        padding = x.new_zeros(()).expand(nodes, frames, 4)  # the fused kernels want one width
-        attended = nn.functional.scaled_dot_product_attention(
-            torch.cat([query, u_sin * sin + u_cos * cos, u_cos * sin - u_sin * cos, padding], dim=-1).unsqueeze(1),
-            torch.cat([key, phases, padding], dim=-1).unsqueeze(1),
-            torch.cat([value, phases, scale, scale * x], dim=-1).unsqueeze(1),
-            scale=1.0,
-        ).squeeze(1)  # [nodes, frames, hidden + 2 * count + 4]
+        attended = attend(
+            torch.cat([query, u_sin * sin + u_cos * cos, u_cos * sin - u_sin * cos], dim=-1),
+            torch.cat([key, phases], dim=-1),
+            torch.cat([value, phases, scale, scale * x], dim=-1),
+        )  # [nodes, frames, hidden + 2 * count + 4]
         mean_value, mean_cos, mean_sin, mean_scale, mean_scaled_x = attended.split([hidden, count, count, 1, 3], dim=-1)
         relative = torch.cat([sin * mean_cos - cos * mean_sin, cos * mean_cos + sin * mean_sin], dim=-1)
         return x * mean_scale - mean_scaled_x, mean_value + product(relative, weight)

@@ -24,6 +24,8 @@ class GeomSettings(Section):
     max_molecules: int | None = Field(None, gt=0)
     #: conformers a molecule kept (sampled for the source 'smiles')
     conformers: int | None = Field(None, gt=0)
+    #: relax the conformers of the source 'smiles' with GFN2-xTB, of which energies and weights are then (needs tblite)
+    refine: Literal["none", "gfn2-xtb"] = "none"
     #: molecules a split, as shares, where the source has no splits of its own
     split_fractions: dict[Literal["train", "val", "test"], float] = Field(
         default_factory=lambda: {"train": 0.8, "val": 0.1, "test": 0.1}
@@ -40,6 +42,8 @@ class GeomSettings(Section):
             raise ValueError(f"files has {sorted(self.files)}; allowed: 'all' alone, or train, val and test")
         if abs(sum(self.split_fractions.values()) - 1) > 1e-9 or set(self.split_fractions) != set(SPLITS):
             raise ValueError("split_fractions must name train, val and test and sum to 1")
+        if self.refine != "none" and self.source != "smiles":
+            raise ValueError(f"refine = {self.refine} with source {self.source}; allowed: only with source smiles")
         return self
 
 

@@ -18,6 +18,7 @@ from tqdm import tqdm
 from egi.chem.filters import FILTERS, Filtered, Rejected, filter_candidate, reject_row
 from egi.chem.parts import KIND, Parts
 from egi.chem.readers import SOURCES, Entry
+from egi.chem.xtb import check_installed
 from egi.cli import UserError
 from egi.config import SPLITS, GeomSettings
 from egi.data.splits import split_molecules
@@ -70,6 +71,8 @@ def collect(files: dict[str, Path], settings: GeomSettings, seed: int, outputs: 
     UserError
         If a file is missing or cannot be what the settings say, or no molecule is left for training.
     """
+    if settings.refine != "none":
+        check_installed()
     for path in files.values():
         if not path.exists():
             raise UserError(f"source file {path} does not exist")
@@ -151,5 +154,5 @@ def _write_counts(path: Path, tally: Tally) -> None:
     with atomic(path) as partial_path, partial_path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(("filter", "passed", "rejected"))
-        for name in (*FILTERS, "duplicate", "source"):
+        for name in (*FILTERS, "duplicate", "refine", "source"):
             writer.writerow((name, tally.passed[name] if name in FILTERS else "", tally.rejected[name]))

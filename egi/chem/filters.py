@@ -44,6 +44,8 @@ class Candidate:
         kJ/mol and Boltzmann weight of each conformer.
     positions : sequence of (all atoms, 3) ndarray, optional
         Coordinates in Å to take instead of those in `conformers`.
+    faults : dict
+        Why a conformer, by its place, could not be refined.
     """
 
     id: str
@@ -52,6 +54,7 @@ class Candidate:
     energies: Sequence[float] | None = None
     weights: Sequence[float] | None = None
     positions: Sequence[np.ndarray] | None = None
+    faults: dict[int, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -115,6 +118,8 @@ def filter_candidate(
     kept, molecules, positions = [], [], []
     for index, mol in enumerate(candidate.conformers):
         try:
+            if index in candidate.faults:
+                raise Rejected("refine", candidate.faults[index])
             sane = checks.run(mol, result)
             given = _given(mol) if candidate.positions is None else candidate.positions[index]
             coordinates = _checked(given, molecules[0].GetNumAtoms() if molecules else sane.GetNumAtoms())

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from rdkit import Chem, rdBase
 
-from egi.chem import geom
+from egi.chem import geom, xtb
 from egi.chem.conformers import sample_conformers
 from egi.chem.filters import Candidate, Rejected
 from egi.chem.molecules import parse_smiles
@@ -95,8 +95,16 @@ def _load_smiles(entry: Entry, settings: GeomSettings, seed: int) -> Candidate:
         raise Rejected("smiles", str(error)) from error
     count = settings.conformers or 10
     full, energies = sample_conformers(mol, count, integer(seed, "conformers", entry.id))
-    conformers = [Chem.Mol(full, False, conformer.GetId()) for conformer in full.GetConformers()]
-    return Candidate(entry.id, entry.smiles, conformers, energies=energies)
+    if settings.refine == "none":
+        return Candidate(entry.id, entry.smiles, _singles(full), energies=energies)
+    refined = xtb.refine(full)
+    return Candidate(
+        entry.id, entry.smiles, _singles(refined.mol), refined.energies, refined.weights, faults=refined.faults
+    )
+
+
+def _singles(mol: Chem.Mol) -> list[Chem.Mol]:
+    return [Chem.Mol(mol, False, conformer.GetId()) for conformer in mol.GetConformers()]
 
 
 # --- sdf: conformers that the user already has, those of a molecule next to each other

@@ -89,12 +89,15 @@ def dynamics_scores(reference: Observed, generated: Observed, interval_ps: float
     """Decorrelation times and frame-to-frame coherence of torsions."""
 
     def _decorrelation() -> list[Score]:
-        wanted = dynamics.times_of(reference.complete(), interval_ps)
-        times = dynamics.times_of(generated.complete(), interval_ps)
+        wanted = dynamics.times_of(reference.series, interval_ps, reference.length)
+        times = dynamics.times_of(generated.series, interval_ps, generated.length)
         known = times[~np.isnan(times)]
         crossed = known[np.isfinite(known)]
         constant = int(np.isnan(times[0]).sum())
-        note = "; ".join(filter(None, [generated.note, f"{constant} torsions do not vary" if constant else ""]))
+        short = len(generated.series) - len(times)
+        note = "; ".join(filter(None, [generated.note, f"{constant} torsions do not vary" if constant else "",
+                                       f"{short} of {len(generated.series)} unbroken stretches are too short" if short
+                                       else ""]))  # fmt: skip
         distance = dynamics.decorrelation_distance(wanted, times)
         median = (mean_score("decorrelation_ps", np.median(crossed), note) if len(crossed)
                   else Score("decorrelation_ps", status="unvisited", reason="no torsion decorrelates"))  # fmt: skip
@@ -105,12 +108,12 @@ def dynamics_scores(reference: Observed, generated: Observed, interval_ps: float
         ]
 
     def _smoothness() -> list[Score]:
-        own, wanted = dynamics.coherence(generated.complete()), dynamics.coherence(reference.complete())
+        own, wanted = dynamics.coherence(generated.series), dynamics.coherence(reference.series)
         note = generated.note
         return [mean_score("coherence", own, note), mean_score("coherence_difference", own - wanted, note)]
 
     def _handedness() -> list[Score]:
-        return [mean_score("handedness_flips", validity.flips(generated.complete("hand_series")), generated.note)]
+        return [mean_score("handedness_flips", validity.flips(generated.hand_series), generated.note)]
 
     scores = attempt(DYNAMICS_METRICS[:3], _decorrelation) + attempt(DYNAMICS_METRICS[3:5], _smoothness)
     return scores + attempt(DYNAMICS_METRICS[5:], _handedness)
@@ -131,7 +134,7 @@ def occupancy_scores(reference: Observed, generated: Observed, model: Attempted,
         if states.metastates < 2:
             raise Unscorable("no_flux", "the reference has a single metastate")
         lag_ps = states.lag * interval_ps
-        own = [states.assign(s) for s in generated.complete()]
+        own = [states.assign(s) for s in generated.series]
         coarse = msm.markov_model(own, states.lag, states.metastates)
         times, wanted_times = (msm.implied_timescales(t, lag_ps, 1) for t in (coarse.transition, states.transition))
         passage, wanted = (msm.mean_first_passage_times(t, lag_ps) for t in (coarse.transition, states.transition))

@@ -95,36 +95,51 @@ def decorrelation_times(curves: np.ndarray, interval_ps: float) -> np.ndarray:
     return np.where(np.isnan(curves).any(-1), np.nan, times)
 
 
-def times_of(series: list[np.ndarray], interval_ps: float) -> np.ndarray:
+def times_of(series: list[np.ndarray], interval_ps: float, length: int | None = None) -> np.ndarray:
     """Decorrelation time of each torsion in each trajectory, ps, [trajectories, torsions].
+
+    Parameters
+    ----------
+    series : list of (frames, torsions) ndarray
+        Trajectories, or unbroken stretches of trajectories; those shorter than half of `length` are left out.
+    interval_ps : float
+    length : int, optional
+        Frames of the longest trajectory before it was cut; of `series` by default.
 
     Raises
     ------
     Unscorable
-        If there are no torsions, none varies, or no trajectory has four frames.
+        If there are no torsions, none varies, or every stretch is too short.
     """
     if series[0].shape[1] == 0:
         raise Unscorable("no_internal_coordinates", "the molecule has no torsion outside aromatic rings")
-    times = decorrelation_times(autocorrelation(*_long_enough(series, interval_ps)), interval_ps)
+    times = decorrelation_times(autocorrelation(*_long_enough(series, interval_ps, length)), interval_ps)
     if np.isnan(times).all():
         raise Unscorable("constant_features", "no torsion varies")
     return times
 
 
-def mean_autocorrelation(series: list[np.ndarray], interval_ps: float) -> np.ndarray:
-    """Autocorrelation averaged over trajectories, [torsions, lags] (paper figure 4E-G); raises as `times_of`."""
+def mean_autocorrelation(series: list[np.ndarray], interval_ps: float, length: int | None = None) -> np.ndarray:
+    """Autocorrelation averaged over trajectories (paper figure 4E-G), [torsions, lags]; takes and raises as `times_of`."""
     if series[0].shape[1] == 0:
         raise Unscorable("no_internal_coordinates", "the molecule has no torsion outside aromatic rings")
-    return autocorrelation(*_long_enough(series, interval_ps)).mean(0)
+    return autocorrelation(*_long_enough(series, interval_ps, length)).mean(0)
 
 
-def _long_enough(series: list[np.ndarray], interval_ps: float) -> tuple[list[np.ndarray], int]:
-    """The trajectories of at least half the longest one's length, and how many lags they allow."""
+def _long_enough(
+    series: list[np.ndarray], interval_ps: float, length: int | None = None
+) -> tuple[list[np.ndarray], int]:
+    """The stretches of at least half the longest trajectory's length, and how many lags that allows."""
     longest = max(len(s) for s in series)
-    if longest < 4:
-        raise Unscorable("too_few_frames", f"the longest trajectory has {longest} frames; at least 4 are needed")
-    lags = lag_count(longest, interval_ps)
-    return [s for s in series if len(s) >= max(lags, longest // 2)], lags
+    length = longest if length is None else length
+    if length < 4:
+        raise Unscorable("too_few_frames", f"the longest trajectory has {length} frames; at least 4 are needed")
+    lags = lag_count(length, interval_ps)
+    needed = max(lags, length // 2)
+    if longest < needed:
+        raise Unscorable("too_few_frames", f"the longest unbroken stretch has {longest} frames of {length}; "
+                                           f"{needed} are needed")  # fmt: skip
+    return [s for s in series if len(s) >= needed], lags
 
 
 def decorrelation_distance(reference: np.ndarray, generated: np.ndarray) -> float:

@@ -84,9 +84,12 @@ class Observed:
     hand : (frames, centres) int8 ndarray
         1 for the right hand, -1 for the other.
     series, hand_series : list of (T, torsions) ndarray, list of (T, centres) ndarray
-        Torsions and hands of the trajectories that are finite throughout.
+        Torsions and hands of the trajectories; one with frames that are not finite is cut there, into its unbroken
+        stretches.
     replicas : list of int
         Which replica each of those is of.
+    length : int
+        Frames of the longest trajectory, before it was cut.
     note : str
         What was left out.
     """
@@ -99,13 +102,15 @@ class Observed:
     series: list[np.ndarray]
     hand_series: list[np.ndarray]
     replicas: list[int]
+    length: int
     note: str
 
-    def complete(self, name: str = "series") -> list[np.ndarray]:
-        """`series` or `hand_series`; Unscorable if no trajectory is finite throughout."""
-        if not self.series:
+    def whole(self) -> list[np.ndarray]:
+        """`series` of the longest trajectories that are finite throughout; Unscorable if there is none."""
+        found = [s for s in self.series if len(s) == self.length]
+        if not found:
             raise Unscorable("no_finite_frames", "no trajectory without NaN or infinity")
-        return getattr(self, name)
+        return found
 
 
 def observe(ensemble: Ensemble, measures: Measures) -> Observed:
@@ -123,18 +128,17 @@ def observe(ensemble: Ensemble, measures: Measures) -> Observed:
     notes = [ensemble.note] if ensemble.note else []
     if not finite.all():
         notes.append(f"{int((~finite).sum())} of {len(frames)} frames not finite, left out")
-    kept = np.split(finite, np.cumsum([len(t) for t in ensemble.trajectories])[:-1])
-    ends = np.cumsum([part.sum() for part in kept])[:-1]
-    whole = [bool(part.all()) for part in kept]
+    lengths = [len(t) for t in ensemble.trajectories]
+    owner = np.repeat(np.arange(len(lengths)), lengths)
+    stretch = (owner + np.cumsum(~finite))[finite]  # one number for frames without a gap between them
+    starts = np.flatnonzero(np.diff(stretch)) + 1
     frames, on = frames[finite], measures.coordinates
     torsion, hand = torsion_angles(frames, on.torsions), hands(frames, measures.centres)
-    series, hand_series = (
-        [part for part, ok in zip(np.split(x, ends), whole, strict=True) if ok] for x in (torsion, hand)
-    )
-    replicas = ensemble.replicas or range(len(whole))
+    replicas = ensemble.replicas or range(len(lengths))
     return Observed(
-        frames, bond_lengths(frames, on.bonds), bond_angles(frames, on.angles), torsion, hand, series, hand_series,
-        [r for r, ok in zip(replicas, whole, strict=True) if ok], "; ".join(notes),
+        frames, bond_lengths(frames, on.bonds), bond_angles(frames, on.angles), torsion, hand,
+        np.split(torsion, starts), np.split(hand, starts), [replicas[k] for k in owner[finite][np.r_[0, starts]]],
+        max(lengths), "; ".join(notes),
     )  # fmt: skip
 
 

@@ -119,14 +119,14 @@ class Case:
     def tica(self, reference: Observed, settings: EvaluationSettings) -> Attempted:
         """TICA of the reference."""
         lag = frames_of(self.interval_ps, settings.tica_lag_ps, "evaluation.tica_lag")
-        return attempted(lambda: fit_tica(reference.complete(), lag))
+        return attempted(lambda: fit_tica(reference.series, lag))
 
     def metastates(self, reference: Observed, settings: EvaluationSettings, seed: int) -> Attempted:
         """Metastates of the reference."""
         lag = frames_of(self.interval_ps, settings.msm_lag_ps, "evaluation.msm_lag")
         tica = self.tica(reference, settings)
         return attempted(
-            lambda: msm.fit_metastates(reference.complete(), tica.get(), lag, settings.microstates, settings.metastates,
+            lambda: msm.fit_metastates(reference.series, tica.get(), lag, settings.microstates, settings.metastates,
                                        seeds.integer(seed, self.record.id, "kmeans"), reference.replicas)
         )  # fmt: skip
 

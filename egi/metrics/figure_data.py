@@ -101,11 +101,12 @@ def _arrays(seen: Observed, tica, states, interval_ps: float) -> Arrays:
         return {"metastate": every[some], "occupancy": msm.occupancy([every], model.metastates)}
 
     def _trajectories():
-        whole = seen.complete()[:MOST_PATHS]
-        return {"paths": np.stack([tica.get().project(s, 2) for s in whole if len(s) == len(whole[0])])}
+        return {"paths": np.stack([tica.get().project(s, 2) for s in seen.whole()[:MOST_PATHS]])}
 
     steps = {
-        "autocorrelation": lambda: {"autocorrelation": dynamics.mean_autocorrelation(seen.complete(), interval_ps)},
+        "autocorrelation": lambda: {
+            "autocorrelation": dynamics.mean_autocorrelation(seen.series, interval_ps, seen.length)
+        },
         "tica": lambda: {"tica": tica.get().project(seen.torsion[some], 2)},
         "metastate": _in_metastates,
         "paths": _trajectories,

@@ -142,7 +142,7 @@ class _Scoring:
 
 def _generated(scoring, ensemble) -> list[Score]:
     now = scoring()
-    series = observe(ensemble, now.case.measures).complete()
+    series = observe(ensemble, now.case.measures).whole()
     states = np.stack([now.model.assign(s) for s in series])
     at_lag, note = paths.at_lag(states, now.model.lag)
     lost = len(ensemble.trajectories) - len(series)
@@ -155,7 +155,7 @@ def _oracle(scoring, steps_of, fraction: float) -> list[Score]:
     if steps_of is None:
         raise Unscorable("no_samples", "no method has samples, so the number of steps is open")
     steps = paths.at_lag(np.zeros((1, len(steps_of.trajectories[0])), int), now.model.lag)[0].shape[1] - 1
-    series = observe(now.case.compared[0], now.case.measures).complete()
+    series = observe(now.case.compared[0], now.case.measures).series
     states = [now.model.assign(s[: max(1, round(fraction * len(s)))]) for s in series]
     transition = msm.connected_transitions(states, now.model.lag, now.model.metastates)
     rng = seeds.stream(now.inputs.seed, now.case.record.id, "oracle paths", round(100 * fraction))

@@ -67,7 +67,10 @@ def test_frames_that_are_not_finite_are_counted(files, tmp_path):
     evaluate(files, "--reference", files / "a.xtc", "--generated", tmp_path / "c.npy", "--output", tmp_path)
     scores = pd.read_csv(tmp_path / "scores.csv").set_index(["method", "metric"])
     assert scores.loc[("generated", "jsd_torsion"), "reason"] == "1 of 120 frames not finite, left out"
-    assert scores.loc[("generated", "coherence"), "status"] == "no_finite_frames"
+    assert scores.loc[("generated", "coherence"), "status"] == "ok"  # within the stretches before and after
+    assert scores.loc[("generated", "jsd_decorrelation"), "reason"] == (
+        "1 of 120 frames not finite, left out; 1 of 2 unbroken stretches are too short"
+    )
 
 
 def test_wrong_interval_and_missing_files(files, tmp_path):

@@ -13,7 +13,8 @@ import pytest
 
 from egi.config import load_settings
 from egi.data.storage import Reader, StorageError, create
-from egi.metrics import evaluation
+from egi.metrics import dynamics, ensembles, evaluation
+from egi.metrics.scores import Unscorable
 from egi.metrics.tables import per_molecule
 
 SCRIPTS = Path(__file__).parents[2] / "workflow" / "scripts"
@@ -71,13 +72,35 @@ def test_distributions(evaluate, md_file, samples_file, tmp_path, synthetic):
         assert "missing_tica" in file["mol-rigid/egi"].attrs
 
 
+def test_trajectories_are_cut_at_frames_that_are_not_finite(synthetic):
+    record, mol = synthetic.embedded("C[C@H](O)CC#N", "m")
+    rng = np.random.default_rng(2)
+    first, second = (synthetic.hopping(record, mol, 12, rng).transpose(1, 0, 2) for _ in range(2))
+    measures = ensembles.measures_of(record)
+    clean = ensembles.observe(ensembles.Ensemble("egi", [first, second], replicas=(4, 7)), measures)
+    assert [len(s) for s in clean.series] == [12, 12] and clean.replicas == [4, 7] and len(clean.whole()) == 2
+    first, second = first.copy(), second.copy()
+    first[[0, 5, 6]], second[-1, 2, 1] = np.nan, np.inf
+    seen = ensembles.observe(ensembles.Ensemble("egi", [first, second], replicas=(4, 7)), measures)
+    assert seen.replicas == [4, 4, 7] and seen.length == 12 and seen.note == "4 of 24 frames not finite, left out"
+    wanted = [clean.series[0][1:5], clean.series[0][7:], clean.series[1][:11]]
+    for found, part in zip(seen.series, wanted, strict=True):
+        np.testing.assert_allclose(found, part)
+    assert [len(h) for h in seen.hand_series] == [4, 5, 11]
+    with pytest.raises(Unscorable, match="no trajectory without NaN"):
+        seen.whole()
+    assert len(dynamics.times_of(seen.series, 1.0, seen.length)) == 1  # the others are shorter than 6 frames
+    with pytest.raises(Unscorable, match="longest unbroken stretch has 5 frames of 12; 6 are needed"):
+        dynamics.times_of(seen.series[:2], 1.0, seen.length)
+
+
 @pytest.mark.parametrize("name", ["evaluate_decorrelation", "evaluate_occupancy"])
 def test_dynamics_and_occupancy(evaluate, md_file, samples_file, name):
     table, long = evaluate(
         name, "--task", "unconditional", "--trajectories", md_file, "--samples", f"egi={samples_file}"
     )
     check(table, long)
-    assert list(table["method"]) == ["md_oracle", "md_oracle_matched", "egi"]
+    assert list(table["method"]) == ["md_oracle", "md_oracle_matched", "egi", "etkdg", "shuffled_md"]
     first = "jsd_decorrelation" if "decorrelation" in name else "jsd_occupancy"
     assert table[f"{first}_mean"].between(0, 0.8326).all()
     assert (table[f"{first}_molecules"] == 2).all()

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
+TABLES = {"forward_jsd": "jsd", "forward_decorrelation": "decorrelation", "forward_occupancy": "occupancy",
+          "interpolation_paths": "paths"}  # fmt: skip
 
 
 @pytest.mark.parametrize("enabled", [False, True])
@@ -18,12 +20,17 @@ def test_refinement_runs_only_where_it_is_enabled(tmp_path, enabled):
     shutil.copytree(ROOT / "config", tmp_path / "config")
     (tmp_path / "mine.yaml").write_text(f"defaults: {{refinement: {{enabled: {str(enabled).lower()}}}}}\n")
     command = [sys.executable, "-m", "snakemake", "-s", str(ROOT / "Snakefile"), "--directory", str(tmp_path), "-np"]
-    flags = ["--cores", "1", "--configfile", "config/config.yaml", "mine.yaml", "--", "results/drugs/forward_jsd.csv"]
+    targets = [f"results/drugs/{table}.csv" for table in TABLES]
+    flags = ["--cores", "1", "--configfile", "config/config.yaml", "mine.yaml", "--", *targets]
     done = subprocess.run([*command, *flags], capture_output=True, text=True, cwd=tmp_path)
     output = done.stdout + done.stderr
     assert done.returncode == 0, output[-3000:]
-    assert len(re.findall(r"^rule refine:", output, re.MULTILINE)) == (6 if enabled else 0)
-    scored = re.search(r"evaluate_jsd\.py .* --samples (.*) --table", output).group(1).split()
-    assert len(scored) == (13 if enabled else 6)
-    assert ("etkdg=results/drugs/samples/forward/etkdg_refined.h5" in scored) == enabled
-    assert ("egi=results/drugs/samples/forward/egi_refined.h5" in scored) == enabled
+    assert len(re.findall(r"^rule refine:", output, re.MULTILINE)) == (8 if enabled else 0)
+    for table, rule in TABLES.items():
+        task = table.split("_")[0]
+        found = re.search(rf"evaluate_{rule}\.py .* --samples (.*) --table", output).group(1).split()
+        raw = 6 if task == "forward" else 2
+        null = rule != "paths"  # conformers join no two states
+        assert len(found) == (2 * raw + null if enabled else raw), rule
+        assert (f"etkdg=results/drugs/samples/{task}/etkdg_refined.h5" in found) == (enabled and null)
+        assert (f"egi=results/drugs/samples/{task}/egi_refined.h5" in found) == enabled

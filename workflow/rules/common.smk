@@ -158,13 +158,20 @@ def samples(wildcards, task=None):
     ]
 
 
+def task_of(wildcards):
+    """Task of the wildcard; rules without one are about interpolation."""
+    return getattr(wildcards, "task", "interpolation")
+
+
+def refined_methods(wildcards):
+    """Every method of a task and a null model, last; none unless the config asks for refinement."""
+    names = [*methods(wildcards.dataset, task_of(wildcards)), "etkdg"]
+    return names if of(wildcards).refinement.enabled else []
+
+
 def refined_samples(wildcards):
-    """Refined samples of every method of a task and of a null model, where the config asks for them."""
-    if not of(wildcards).refinement.enabled:
-        return []
-    folder = f"results/{wildcards.dataset}/samples/{wildcards.task}"
-    names = [*methods(wildcards.dataset, wildcards.task), "etkdg"]
-    return [f"{folder}/{name}_refined.h5" for name in names]
+    folder = f"results/{wildcards.dataset}/samples/{task_of(wildcards)}"
+    return [f"{folder}/{name}_refined.h5" for name in refined_methods(wildcards)]
 
 
 def path_samples(wildcards):
@@ -174,18 +181,10 @@ def path_samples(wildcards):
 
 
 def sample_flags(wildcards, input):
-    task = getattr(wildcards, "task", "interpolation")
-    return [
-        f"{method}={path}"
-        for method, path in zip(methods(wildcards.dataset, task), input.samples)
-    ]
-
-
-def all_sample_flags(wildcards, input):
     """Raw samples, then refined ones: the file says which it is."""
-    names = [*methods(wildcards.dataset, wildcards.task), "etkdg"]
-    refined = [f"{name}={path}" for name, path in zip(names, input.refined)]
-    return sample_flags(wildcards, input) + refined
+    raw = methods(wildcards.dataset, task_of(wildcards))
+    pairs = [*zip(raw, input.samples), *zip(refined_methods(wildcards), input.refined)]
+    return [f"{method}={path}" for method, path in pairs]
 
 
 def tables(dataset):

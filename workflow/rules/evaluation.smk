@@ -45,7 +45,7 @@ rule evaluate_jsd:
         mem_mb=16000,
         runtime=720,
     params:
-        samples=all_sample_flags,
+        samples=sample_flags,
         settings=section("evaluation"),
         seed=SETTINGS.seed,
     shell:
@@ -59,6 +59,7 @@ rule evaluate_decorrelation:
     input:
         trajectories=trajectories("test"),
         samples=samples,
+        refined=refined_samples,
     output:
         table="results/{dataset}/{task}_decorrelation.csv",
         per_molecule="results/{dataset}/{task}_decorrelation_per_molecule.csv",
@@ -85,6 +86,7 @@ rule evaluate_occupancy:
     input:
         trajectories=trajectories("test"),
         samples=samples,
+        refined=refined_samples,
     output:
         table="results/{dataset}/{task}_occupancy.csv",
         per_molecule="results/{dataset}/{task}_occupancy_per_molecule.csv",
@@ -112,6 +114,7 @@ rule evaluate_paths:
         trajectories=trajectories("test"),
         pairs="results/{dataset}/interpolation_pairs.h5",
         samples=lambda w: samples(w, "interpolation"),
+        refined=lambda w: refined_samples(w)[:-1],  # no null model: its frames join nothing
     output:
         table="results/{dataset}/interpolation_paths.csv",
         per_molecule="results/{dataset}/interpolation_paths_per_molecule.csv",

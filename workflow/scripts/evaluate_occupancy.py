@@ -27,7 +27,7 @@ def main(argv: list[str] | None = None) -> None:
 
     inputs = evaluation.Inputs(
         args.trajectories, tuple(sample_files(args.samples)), dataset.evaluation, settings.seed,
-        truncate=args.task == "forward",
+        truncate=args.task == "forward", null_models=True,
     )  # fmt: skip
     metrics = evaluation.OCCUPANCY_METRICS
     rows = [row for outcome in evaluation.run(evaluation.occupancies, inputs, metrics) for row in outcome.rows]

@@ -1,4 +1,4 @@
-"""Tetrahedral stereocentres among the modelled atoms, and the hand that a molecule states for them."""
+"""Tetrahedral stereocentres and double bonds among the modelled atoms, and the hand or isomer stated for them."""
 
 from __future__ import annotations
 
@@ -47,6 +47,41 @@ def stereocentres(record: MoleculeRecord) -> Stereocentres:
         np.array([c for c, _, _ in found], dtype=np.int64),
         np.array([n for _, n, _ in found], dtype=np.int64).reshape(-1, 3),
         np.array([s for _, _, s in found], dtype=float),
+    )
+
+
+@dataclass(frozen=True)
+class DoubleBonds:
+    """Double bonds whose isomer (E or Z) a molecule states, among its modelled atoms.
+
+    Attributes
+    ----------
+    torsions : (k, 4) int ndarray
+        A neighbour, the two bonded atoms, a neighbour of the second.
+    cis : (k,) bool ndarray
+        Whether the two neighbours lie on the same side in the right isomer.
+    """
+
+    torsions: np.ndarray
+    cis: np.ndarray
+
+
+def double_bonds(record: MoleculeRecord) -> DoubleBonds:
+    """Double bonds with a stated isomer, the atoms it is stated for all modelled."""
+    place = {atom: i for i, atom in enumerate(record.modelled.tolist())}
+    same = {Chem.BondStereo.STEREOZ: True, Chem.BondStereo.STEREOCIS: True,
+            Chem.BondStereo.STEREOE: False, Chem.BondStereo.STEREOTRANS: False}  # fmt: skip
+    found = []
+    for bond in record.mol.GetBonds():
+        around = list(bond.GetStereoAtoms())
+        if bond.GetStereo() not in same or len(around) != 2:
+            continue
+        atoms = [around[0], bond.GetBeginAtomIdx(), bond.GetEndAtomIdx(), around[1]]
+        if all(atom in place for atom in atoms):
+            found.append(([place[atom] for atom in atoms], same[bond.GetStereo()]))
+    return DoubleBonds(
+        np.array([torsion for torsion, _ in found], dtype=np.int64).reshape(-1, 4),
+        np.array([cis for _, cis in found], dtype=bool),
     )
 
 

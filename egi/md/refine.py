@@ -15,7 +15,7 @@ import openmm
 
 from egi import seeds
 from egi.chem.geometry import internal_coordinates, torsion_angles
-from egi.chem.stereo import stereocentres
+from egi.chem.stereo import double_bonds, stereocentres
 from egi.config import SimulationSettings
 from egi.data.storage import MoleculeRecord
 from egi.md.common import NM_PER_ANGSTROM, Rejected
@@ -23,14 +23,17 @@ from egi.md.molecule import CLASH_ANGSTROM, openff_molecule
 from egi.md.refinement_settings import RefinementSettings
 from egi.md.system import create_system, parametrised
 from egi.metrics.energetics import with_hydrogens
-from egi.metrics.validity import contacts, hands
+from egi.metrics.validity import contacts, hands, isomers
 from egi.units import whole_multiple
 
 log = logging.getLogger("egi")
 
 #: what can become of a frame; the number that is stored is the place in this list. Only ok frames have coordinates
-STATUSES = ("ok", "not_finite", "overlap", "wrong_atoms", "some_inverted", "no_parameters", "unstable", "broken")
-OK, NOT_FINITE, OVERLAP, WRONG_ATOMS, SOME_INVERTED, NO_PARAMETERS, UNSTABLE, BROKEN = range(len(STATUSES))
+STATUSES = ("ok", "not_finite", "overlap", "wrong_atoms", "some_inverted", "wrong_double_bond", "no_parameters",
+            "unstable", "broken")  # fmt: skip
+OK, NOT_FINITE, OVERLAP, WRONG_ATOMS, SOME_INVERTED, WRONG_DOUBLE_BOND, NO_PARAMETERS, UNSTABLE, BROKEN = range(
+    len(STATUSES)
+)
 _RESTRAINT = "stiffness * (1 - cos(theta - centre))"
 #: of the restraint, so that it is left out of energies
 _GROUP = 1
@@ -103,6 +106,7 @@ class Refiner:
         self.record, self.settings, self.temperature = record, settings, simulation.temperature_kelvin
         self.torsions = internal_coordinates(record).torsions
         self._centres, self._contacts = stereocentres(record), contacts(record)
+        self._double_bonds = double_bonds(record)
         made, self.topology = parametrised(openff_molecule(record.mol), charges, simulation.force_field)
         self._system = create_system(made, self.topology, simulation.model_copy(update={"solvent": "vacuum"}))
         self._restraint = openmm.CustomTorsionForce(_RESTRAINT)
@@ -167,6 +171,7 @@ class Refiner:
         made.hand[finite] = np.where((seen > 0).all(1), 1, np.where((seen < 0).all(1), -1, 0))
         pairs = self._contacts.pairs
         nearest = np.linalg.norm(frames[:, pairs[:, 0]] - frames[:, pairs[:, 1]], axis=-1).min(1, initial=np.inf)
+        made.status[finite & ~isomers(frames, self._double_bonds).all(1)] = WRONG_DOUBLE_BOND
         made.status[finite & (made.hand == 0)] = SOME_INVERTED
         made.status[finite & (nearest < CLASH_ANGSTROM)] = OVERLAP
         made.reflected[:] = self.settings.reflect & (made.status == OK) & (made.hand == -1)
@@ -207,11 +212,12 @@ class Refiner:
         return np.abs((change + np.pi) % (2 * np.pi) - np.pi).max(1, initial=0)
 
     def _outcome(self, before: np.ndarray, after: np.ndarray, energy: np.ndarray) -> np.ndarray:
-        """Status of refined frames: finite, all bonds still bonds, every stereocentre in the hand it had."""
+        """Status of refined frames: finite, all bonds still bonds, every stereocentre and double bond as it was."""
         i, j = self._contacts.pairs[self._contacts.bonded].T
         lengths = np.linalg.norm(after[:, i] - after[:, j], axis=-1)
         whole = (lengths < self._contacts.bond_angstrom[self._contacts.bonded]).all(1)
         whole &= (hands(after, self._centres) == hands(before, self._centres)).all(1)
+        whole &= isomers(after, self._double_bonds).all(1)
         finite = np.isfinite(after).all((1, 2)) & np.isfinite(energy)
         return np.where(finite, np.where(whole, OK, BROKEN), UNSTABLE)
 

@@ -14,7 +14,7 @@ from egi.metrics.scores import Score, Unscorable, attempt, mean_score
 from egi.metrics.tica import Tica
 
 DISTRIBUTION_METRICS = ("jsd_bond_length", "jsd_bond_angle", "jsd_torsion", "jsd_tica_0", "jsd_tica_0_1")
-VALIDITY_METRICS = ("graph_intact", "clashing", "right_hand", "mirror_images")
+VALIDITY_METRICS = ("graph_intact", "clashing", "right_hand", "mirror_images", "partly_inverted", "wrong_double_bonds")
 DYNAMICS_METRICS = ("jsd_decorrelation", "decorrelation_ps", "decorrelated_share", "coherence", "coherence_difference",
                     "handedness_flips")  # fmt: skip
 OCCUPANCY_METRICS = ("jsd_occupancy", "slowest_timescale_ps", "mfpt_error")
@@ -69,20 +69,28 @@ def distribution_scores(reference: Observed, generated: Observed, tica: Attempte
 
 
 def validity_scores(generated: Observed, measures: Measures) -> list[Score]:
-    """Shares of frames with the molecule's graph, with a clash, with all stereocentres inverted; of right hands."""
+    """Shares of frames that have the molecule's graph, clash, are its mirror image or another stereoisomer."""
 
     def _hands() -> list[Score]:
         if not generated.hand.shape[1]:
             raise Unscorable("no_stereocentre", "the molecule has no stereocentre among its modelled atoms")
-        mirrored = (generated.hand == -1).all(1).mean()
+        wrong = (generated.hand == -1).mean(1)
         return [
             mean_score("right_hand", (generated.hand == 1).mean(0), generated.note),
-            mean_score("mirror_images", mirrored, generated.note),
+            mean_score("mirror_images", (wrong == 1).mean(), generated.note),
+            mean_score("partly_inverted", ((wrong > 0) & (wrong < 1)).mean(), generated.note),
         ]
+
+    def _isomers() -> list[Score]:
+        if not len(measures.double_bonds.cis):
+            raise Unscorable("no_stereocentre", "the molecule states no E or Z among its modelled atoms")
+        wrong = ~validity.isomers(generated.frames, measures.double_bonds).all(1)
+        return [mean_score("wrong_double_bonds", wrong.mean(), generated.note)]
 
     intact, clashing = validity.graph_and_clashes(generated.frames, measures.contacts)
     shares = (("graph_intact", intact.mean()), ("clashing", clashing.mean()))
-    return [mean_score(name, share, generated.note) for name, share in shares] + attempt(VALIDITY_METRICS[2:], _hands)
+    scores = [mean_score(name, share, generated.note) for name, share in shares]
+    return scores + attempt(VALIDITY_METRICS[2:5], _hands) + attempt(VALIDITY_METRICS[5:], _isomers)
 
 
 def dynamics_scores(reference: Observed, generated: Observed, interval_ps: float) -> list[Score]:

@@ -120,7 +120,7 @@ def times_of(series: list[np.ndarray], interval_ps: float, length: int | None = 
 
 
 def mean_autocorrelation(series: list[np.ndarray], interval_ps: float, length: int | None = None) -> np.ndarray:
-    """Autocorrelation averaged over trajectories (paper figure 4E-G), [torsions, lags]; takes and raises as `times_of`."""
+    """Autocorrelation averaged over trajectories (figure 4E-G), [torsions, lags]; takes and raises as `times_of`."""
     if series[0].shape[1] == 0:
         raise Unscorable("no_internal_coordinates", "the molecule has no torsion outside aromatic rings")
     return autocorrelation(*_long_enough(series, interval_ps, length)).mean(0)

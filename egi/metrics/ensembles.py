@@ -19,7 +19,7 @@ from egi.chem.geometry import (
     internal_coordinates,
     torsion_angles,
 )
-from egi.chem.stereo import Stereocentres, stereocentres
+from egi.chem.stereo import DoubleBonds, Stereocentres, double_bonds, stereocentres
 from egi.data.storage import MoleculeRecord, Reader, StorageError
 from egi.metrics.scores import Unscorable
 from egi.metrics.validity import Contacts, contacts, hands
@@ -65,11 +65,12 @@ class Measures:
     coordinates: InternalCoordinates
     centres: Stereocentres
     contacts: Contacts
+    double_bonds: DoubleBonds
 
 
 def measures_of(record: MoleculeRecord) -> Measures:
     """Everything that is measured in a molecule's frames."""
-    return Measures(internal_coordinates(record), stereocentres(record), contacts(record))
+    return Measures(internal_coordinates(record), stereocentres(record), contacts(record), double_bonds(record))
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ STATUSES = {
     "one_component": "TICA leaves a single component",
     "disconnected": "the microstates of the reference are not all connected",
     "no_flux": "no two metastates exchange flux",
-    "no_stereocentre": "the molecule has no stereocentre among its modelled atoms",
+    "no_stereocentre": "the molecule has no stereocentre, or states no E or Z, among its modelled atoms",
     "unreachable": "no path of the wanted length joins the two states",
     "unvisited": "a state that the metric needs is not visited",
     "no_samples": "no samples of this molecule",

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from rdkit import Chem
 
-from egi.chem.stereo import Stereocentres
+from egi.chem.geometry import torsion_angles
+from egi.chem.stereo import DoubleBonds, Stereocentres
 from egi.data.storage import MoleculeRecord
 from egi.metrics.scores import Unscorable
 
@@ -36,6 +37,21 @@ def hands(frames: np.ndarray, centres: Stereocentres) -> np.ndarray:
     a, b, c = (frames[:, centres.neighbours[:, i]] - frames[:, centres.centre] for i in range(3))
     volume = (a * np.cross(b, c)).sum(-1)
     return np.where(volume * centres.sign > 0, 1, -1).astype(np.int8)
+
+
+def isomers(frames: np.ndarray, bonds: DoubleBonds) -> np.ndarray:
+    """Whether each double bond is the molecule's isomer (E or Z).
+
+    Parameters
+    ----------
+    frames : (T, n, 3) ndarray
+    bonds : DoubleBonds
+
+    Returns
+    -------
+    (T, k) bool ndarray
+    """
+    return (np.cos(torsion_angles(frames, bonds.torsions)) > 0) == bonds.cis
 
 
 @dataclass(frozen=True)

@@ -43,6 +43,8 @@ METRICS = {
     "clashing": ("Clashing", "share of frames", "lower"),
     "right_hand": ("Right hand", "share of stereocentres", "higher"),
     "mirror_images": ("Mirror images", "share of frames", "lower"),
+    "partly_inverted": ("Partly inverted", "share of frames", "lower"),
+    "wrong_double_bonds": ("Wrong E or Z", "share of frames", "lower"),
     "handedness_flips": ("Handedness flips", "a frame", "lower"),
     "mfpt_error": ("Error of passage times", "decades", "lower"),
 }

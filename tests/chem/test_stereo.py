@@ -10,8 +10,9 @@ from rdkit.Chem import AllChem
 from torch_geometric.data import Batch
 
 from egi.chem.molecules import record_of
-from egi.chem.stereo import stereo_index
+from egi.chem.stereo import double_bonds, stereo_index
 from egi.data.batches import graph_of
+from egi.metrics.validity import isomers
 
 
 @pytest.mark.parametrize("smiles", ["C[C@@H](O)CC#N", "C[C@H](O)CC#N", "C#C[C@@](O)(CC)COC", "O[C@H]1CCO[C@@H]1C"])
@@ -32,3 +33,26 @@ def test_centres_of_a_batch_point_at_their_own_molecule():
     batch = Batch.from_data_list([graph_of(record) for record in records])
     assert batch.stereo_index.shape == (4, 2)
     assert torch.equal(batch.batch[batch.stereo_index], torch.tensor([[1, 2]] * 4))
+
+
+@pytest.mark.parametrize(
+    "smiles", ["C/C=C/C", "C/C=C\\C", "OC(=O)/C=C/C(=O)O", "C/C(CO)=C(/C)CN", "C/C=C/C=C\\C", "C/C=N/O", "F/C=C/C"]
+)
+def test_conformers_are_their_own_isomer_and_turning_one_side_makes_the_other(smiles):
+    mol = Chem.AddHs(Chem.MolFromSmiles(smiles))
+    AllChem.EmbedMolecule(mol, randomSeed=3)
+    record = record_of(mol, "m")
+    bonds = double_bonds(record)
+    assert len(bonds.cis) == sum(b.GetStereo() != Chem.BondStereo.STEREONONE for b in mol.GetBonds()) > 0
+    frame = mol.GetConformer().GetPositions()[record.modelled]
+    assert isomers(frame[None], bonds).all() and isomers(-frame[None], bonds).all()
+    _, here, there, last = bonds.torsions[0]
+    axis = (frame[there] - frame[here]) / np.linalg.norm(frame[there] - frame[here])
+    turned = frame.copy()
+    turned[last] = frame[there] + 2 * axis * (axis @ (frame[last] - frame[there])) - (frame[last] - frame[there])
+    assert not isomers(turned[None], bonds)[0, 0]
+
+
+def test_molecules_without_a_stated_isomer_have_no_double_bonds():
+    for smiles in ("CC=CC", "C=C", "c1ccccc1", "C1CC=CCC1"):
+        assert not len(double_bonds(record_of(Chem.AddHs(Chem.MolFromSmiles(smiles)), "m")).cis)

@@ -208,6 +208,21 @@ def test_bad_frames_are_flagged_and_left_out(molecule, refined, refiner):
     assert set(status(wrong)) == {"wrong_atoms"}
 
 
+def test_the_wrong_isomer_of_a_double_bond_is_flagged():
+    def embedded(smiles):
+        mol = Chem.AddHs(Chem.MolFromSmiles(smiles))
+        AllChem.EmbedMolecule(mol, randomSeed=1)
+        record = record_of(mol, "x")
+        return record, mol.GetConformer().GetPositions()[record.modelled]
+
+    (record, trans), (_, cis) = embedded("C/C=C/CO"), embedded("C/C=C\\CO")
+    atoms = record.mol.GetNumAtoms()
+    refiner = Refiner(record, np.resize([0.1, -0.1], atoms), SimulationSettings(), RefinementSettings())
+    found = refiner.refine(np.stack([cis, trans, -trans]), [1, 2, 3])
+    assert status(found) == ["wrong_double_bond", "ok", "ok"] and np.isnan(found.all_atoms[0]).all()
+    assert smiles_of(record, found.all_atoms[1]) == Chem.CanonSmiles("C/C=C/CO")
+
+
 def test_a_frame_that_explodes_is_flagged_alone(refined, refiner, monkeypatch):
     def fails(context, *_):
         calls.append(1)

@@ -9,7 +9,8 @@ from rdkit.Chem import AllChem
 
 from egi.chem.molecules import record_of
 from egi.chem.stereo import stereocentres
-from egi.metrics import validity
+from egi.metrics import comparison, validity
+from egi.metrics.ensembles import Ensemble, measures_of, observe
 from egi.metrics.scores import Unscorable
 
 CHIRAL = ["C[C@H](O)CC#N", "C[C@@H](O)CC#N", "C[C@](F)(Cl)CO", "C[C@@](F)(Cl)CO", "O[C@H]1CC[C@@H](C)C[C@@H]1N"]
@@ -57,3 +58,26 @@ def test_broken_bonds_and_clashes_are_seen():
     frames[2, 4] = frames[2, 0] + np.array([0, 0, 1.9])
     intact, clashing = validity.graph_and_clashes(frames, validity.contacts(record))
     assert intact.tolist() == [True, False, False] and clashing.tolist() == [False, False, True]
+
+
+def shares(record, frames) -> dict[str, float | str]:
+    """Value, or status where there is none, of each metric of validity."""
+    measures = measures_of(record)
+    found = comparison.validity_scores(observe(Ensemble("egi", [frames]), measures), measures)
+    assert tuple(score.metric for score in found) == comparison.VALIDITY_METRICS
+    return {score.metric: score.status if score.value is None else score.value for score in found}
+
+
+def test_shares_of_stereoisomers():
+    record, frames = conformers("O[C@H]1CC[C@@H](C)C[C@@H]1N", 4)
+    frames[1] *= [1, -1, 1]
+    own = stereocentres(record)
+    centre, around = own.centre[1], own.neighbours[1]
+    frames[2, centre] += 1.6 * (frames[2, around].mean(0) - frames[2, centre])  # through the plane of its neighbours
+    found = shares(record, frames)
+    assert found["mirror_images"] == 0.25 and found["partly_inverted"] == 0.25
+    assert found["right_hand"] == pytest.approx(2 / 3) and found["wrong_double_bonds"] == "no_stereocentre"
+    record, frames = conformers("C/C=C/CO", 4)
+    frames[3] = conformers("C/C=C\\CO", 1)[1]
+    found = shares(record, frames)
+    assert found["wrong_double_bonds"] == 0.25 and found["mirror_images"] == "no_stereocentre"

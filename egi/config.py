@@ -191,10 +191,25 @@ class EvaluationSettings(Section):
     msm_lag_ps: Picoseconds
     microstates: int = Field(100, gt=1)
     metastates: int = Field(10, gt=1)
+    #: histogram of decorrelation times: bin width, and end of the last bin
+    decorrelation_bin_ps: Picoseconds = Decimal("5")
+    decorrelation_maximum_ps: Picoseconds = Decimal("1380")
     #: lengths to which the oracle is cut, equally spaced up to its full length
     oracle_lengths: int = Field(7, gt=0)
     bootstrap: int = Field(1000, gt=0)
     workers: int = Field(2, gt=0)
+
+    @model_validator(mode="after")
+    def _bins_fit(self) -> EvaluationSettings:
+        bins = whole_multiple(
+            self.decorrelation_maximum_ps, self.decorrelation_bin_ps, "decorrelation_maximum", "decorrelation_bin"
+        )
+        if bins < 2:
+            raise ValueError(
+                f"decorrelation_maximum = {self.decorrelation_maximum_ps} ps; "
+                f"allowed: at least twice decorrelation_bin = {self.decorrelation_bin_ps} ps"
+            )
+        return self
 
 
 class DatasetSettings(Section):

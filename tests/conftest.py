@@ -101,6 +101,15 @@ def _write_evaluation(folder: Path, rng: np.random.Generator) -> None:
                 file.add(name, smiles, {m: _arrays(m, task == "interpolation", rng) for m in shown})
 
 
+def _write_energies(folder: Path, rng: np.random.Generator) -> None:
+    """Energies of two molecules; the second has none for lack of charges."""
+    with figure_data.create(folder / "evaluation" / "unconditional_energies.h5", INTERVAL_PS) as file:
+        excess = {"reference": 0, "md_oracle": 0, "egi": 8, "geotdm": 4000, "etkdg": 2}
+        energies = {m: figure_data.Arrays({"energy": rng.normal(above, 2, 100)}) for m, above in excess.items()}
+        file.add("mol_0", MOLECULES["mol_0"], energies)
+        file.add("mol_1", MOLECULES["mol_1"], {})
+
+
 def _write_tables(folder: Path, rng: np.random.Generator) -> None:
     def table(stem: str, rows: list[str], metrics: tuple[str, ...], top: float) -> None:
         scored = {"refined": False, "values": 4, "status": "ok", "reason": ""}
@@ -130,6 +139,7 @@ def _write_tables(folder: Path, rng: np.random.Generator) -> None:
     jsd = ("jsd_bond_length", "jsd_bond_angle", "jsd_torsion", "jsd_tica_0", "jsd_tica_0_1")
     table("unconditional_jsd", rows, jsd, 0.8)
     table("unconditional_decorrelation", rows, ("jsd_decorrelation", "coherence"), 0.8)
+    table("unconditional_energies", rows, ("energy_overlap", "energy_within", "energy_excess"), 1.0)
     table("conformer_covmat", ["basices", "etkdg"], ("cov_r", "mat_r", "cov_p", "mat_p"), 90.0)
     paths = ("jsd_path_occupancy", "path_probability", "valid_path_rate", "valid_path_probability")
     table("interpolation_paths", ["egi", "md_oracle", "md_oracle_10", "md_oracle_55"], paths, 1.0)
@@ -170,7 +180,7 @@ def example_results(tmp_path_factory) -> Path:
 
     rng = np.random.default_rng(3)
     folder = tmp_path_factory.mktemp("run") / "results" / "qm9"
-    for write in (_write_inputs, _write_evaluation, _write_tables, _write_records):
+    for write in (_write_inputs, _write_evaluation, _write_energies, _write_tables, _write_records):
         write(folder, rng)
     model = build("egi", ModelSettings(hidden=8, layers=2))
     with torch.no_grad():

@@ -85,6 +85,8 @@ def test_paper_config_has_the_papers_numbers():
         ("simulation.cutoff", "0.7 nm", r"switch_distance = 8.0 angstrom must be below cutoff = 7.0"),
         ("subsample.interval", "5 ps", r"subsample\.interval = 5 ps.*simulation\.frame_interval = 0\.4 ps"),
         ("subsample.phases", 14, r"phases = 14; allowed: at most the stride, 13"),
+        ("evaluation.decorrelation_bin", "7 ps", r"evaluation: decorrelation_maximum = 1380 ps is no whole number"),
+        ("evaluation.decorrelation_maximum", "5 ps", r"decorrelation_maximum = 5 ps; allowed: at least twice"),
         ("evaluation.tica_lag", "10 ps", r"evaluation\.tica_lag = 10 ps is no whole number"),
         ("pretraining.steps", "many", r"pretraining\.steps = 'many'.*integer"),
         ("pretraining", {"steps": 1, "epochs": 1}, r"steps = 1 and epochs = 1; allowed: exactly one"),

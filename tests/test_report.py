@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from egi.figures import distributions, dynamics, style, training
+from egi.figures import distributions, dynamics, energies, style, training
 from egi.figures.evaluation import Evaluation
 from egi.report import summary, tables, viewer
 from egi.report.build import Report, build
@@ -77,10 +77,12 @@ def page(example_results) -> Path:
         shown = distributions.histograms_of(evaluation, ["egi"], 2)
         style.save(distributions.distributions(shown, evaluation.edges), figures / "unconditional_distributions.svg")
         style.save(dynamics.occupancies(evaluation), figures / "unconditional_occupancy.svg")
+    with style.look(), Evaluation(example_results / "qm9" / "evaluation" / "unconditional_energies.h5") as evaluation:
+        style.save(energies.energies(evaluation, ["egi", "etkdg"]), figures / "unconditional_energies.svg")
         style.save(training.alpha_logits({"a": {"block_1.es": (0.1, 0.2)}}), figures / "alphas.svg")
     path = example_results / "report.html"
     made = build(Report(example_results, ["qm9"], ASSETS, limits=Limits(molecules=2, frames=20)), path)
-    assert made == {"tables": 4, "figures": 3, "scenes": 4}
+    assert made == {"tables": 5, "figures": 4, "scenes": 4}
     return path
 
 
@@ -207,8 +209,8 @@ def test_in_a_browser(page, tmp_path, width):
     seen = json.loads(html.unescape(re.search(r"<title>(.*)</title>", ran.stdout)[1]))
     assert seen["width"] == width
     assert (seen["overflow"], seen["requests"], seen["broken"]) == (0, 0, 0)
-    assert (seen["state"], seen["images"]) == ("ready", 3)
+    assert (seen["state"], seen["images"]) == ("ready", 4)
     assert len(seen["drawn"]) == 2 and min(seen["drawn"]) > 500
     assert seen["frame"] > 0 and seen["playing"] == "true"
     assert (seen["paused"], seen["steps"] % 20) == ("Play", 1)  # by keyboard; 20 frames
-    assert seen["tables"] >= 6
+    assert seen["tables"] >= 7

@@ -12,17 +12,18 @@ import numpy as np
 import pandas as pd
 from rdkit import Chem
 
-from egi import seeds
 from egi.chem.molecules import record_of
 from egi.cli import UserError
 from egi.config import EvaluationSettings
 from egi.data.storage import MoleculeRecord
-from egi.metrics import evaluation, figure_data, nulls, tables
+from egi.metrics import evaluation, figure_data, tables
 from egi.metrics.ensembles import Ensemble, cut, measures_of
 
 log = logging.getLogger(__name__)
 HELP = "score generated trajectories of a molecule against reference ones"
 METRICS = evaluation.FRAME_METRICS + evaluation.DYNAMICS_METRICS + evaluation.OCCUPANCY_METRICS
+#: bins of decorrelation times, a frame wide each, as many as the paper's
+_TIME_BINS = 276
 _READERS = (".xtc", ".dcd", ".npy", ".pdb")
 
 
@@ -46,16 +47,17 @@ def main(args: argparse.Namespace) -> None:
     record, listed = read_molecule(args.topology)
     settings = EvaluationSettings.model_validate({
         "coverage_threshold": "0.5 angstrom", "tica_lag": f"{args.tica_lag * args.interval_ps} ps",
-        "msm_lag": f"{args.msm_lag * args.interval_ps} ps",
+        "msm_lag": f"{args.msm_lag * args.interval_ps} ps", "decorrelation_bin": f"{args.interval_ps} ps",
+        "decorrelation_maximum": f"{_TIME_BINS * args.interval_ps} ps",
     })  # fmt: skip
     reference, generated, oracle = (
         Ensemble(method, [read_frames(path, record, listed, interval_ps) for path in paths])
         for method, paths in (("reference", args.reference), ("generated", args.generated), ("md_oracle", args.oracle))
     )
-    shuffled = nulls.shuffled(reference, generated.frames, seeds.stream(args.seed, "shuffled_md"))
-    held_out = [oracle, cut(oracle, generated.frames, "md_oracle_matched")] if args.oracle else []
-    compared = [*held_out, generated, shuffled]
-    case = evaluation.Case(record, measures_of(record), interval_ps, reference, compared, [])
+    held_out = [oracle, cut(oracle, generated, "md_oracle_matched")] if args.oracle else []
+    drawn, failed = evaluation.null_models(record, reference, generated.frames, args.seed)
+    compared = [*held_out, generated, *drawn]
+    case = evaluation.Case(record, measures_of(record), interval_ps, reference, compared, failed)
     scores, arrays = score(case, settings, args.seed)
     tables.write(args.output / "scores.csv", scores)
     with figure_data.create(args.output / "evaluation.h5", interval_ps) as file:
@@ -68,9 +70,8 @@ def main(args: argparse.Namespace) -> None:
 def score(case: evaluation.Case, settings: EvaluationSettings, seed: int) -> tuple[pd.DataFrame, dict]:
     """All metrics of a molecule as a long table, and the arrays for figures."""
     frames = evaluation.distributions_of(case, settings, seed)
-    moving = evaluation.dynamics_of(case).rows + evaluation.occupancies_of(case, settings, seed).rows
-    rows = frames.rows + [row for row in moving if row.method != "shuffled_md"]
-    return tables.per_molecule(rows), frames.arrays
+    moving = evaluation.dynamics_of(case, settings).rows + evaluation.occupancies_of(case, settings, seed).rows
+    return tables.per_molecule(frames.rows + moving), frames.arrays
 
 
 def draw(data: Path, folder: Path) -> None:

@@ -15,6 +15,7 @@ paper              function
 6 (main text)      `distributions.jsd_bars`
 13-16              `training.alpha_logits`
 loss curves        `training.training_curves`
+energies           `energies.energies`
 =================  ===========================================================================
 
 Figures 1 and 2 are drawings. Functions return a matplotlib `Figure` and use no global state; draw and save them

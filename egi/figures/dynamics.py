@@ -42,7 +42,7 @@ def occupancies(evaluation: Evaluation, methods: Sequence[str] = SHOWN, molecule
     Paper figures 4C and 4D.
     """
     chosen = evaluation.having("occupancy", limit=molecules)
-    methods = _methods_with(evaluation, chosen, "occupancy", methods)
+    methods = methods_with(evaluation, chosen, "occupancy", methods)
     if not methods:
         return nothing("No molecule has a Markov state model of its reference, so there are no occupancies to draw.")
     figure, axes = new_figure(len(chosen), len(methods), (2.3, 1.7), sharey="row")
@@ -82,7 +82,7 @@ def autocorrelations(evaluation: Evaluation, methods: Sequence[str] = SHOWN, mol
     chosen = evaluation.having("autocorrelation", limit=molecules)
     if not chosen:
         return nothing("No molecule has torsions, so there are no autocorrelations to draw.")
-    methods = [REFERENCE, *_methods_with(evaluation, chosen, "autocorrelation", methods)]
+    methods = [REFERENCE, *methods_with(evaluation, chosen, "autocorrelation", methods)]
     figure, axes = new_figure(len(chosen), len(methods), (2.2, 1.75), sharey=True)
     for row, molecule in zip(axes, chosen, strict=True):
         for ax, method in zip(row, methods, strict=True):
@@ -98,7 +98,7 @@ def autocorrelations(evaluation: Evaluation, methods: Sequence[str] = SHOWN, mol
     return figure
 
 
-def _methods_with(evaluation: Evaluation, molecules: list[str], name: str, wanted: Sequence[str]) -> list[str]:
+def methods_with(evaluation: Evaluation, molecules: list[str], name: str, wanted: Sequence[str]) -> list[str]:
     """Wanted methods that have the dataset for some molecule; ours first, then the oracle, without the reference."""
     found = [
         method

@@ -93,24 +93,27 @@ def validity_scores(generated: Observed, measures: Measures) -> list[Score]:
     return scores + attempt(VALIDITY_METRICS[2:5], _hands) + attempt(VALIDITY_METRICS[5:], _isomers)
 
 
-def dynamics_scores(reference: Observed, generated: Observed, interval_ps: float) -> list[Score]:
+def dynamics_scores(
+    reference: Observed, generated: Observed, interval_ps: float, bins: dynamics.TimeBins
+) -> list[Score]:
     """Decorrelation times and frame-to-frame coherence of torsions."""
 
     def _decorrelation() -> list[Score]:
-        wanted = dynamics.times_of(reference.series, interval_ps, reference.length)
-        times = dynamics.times_of(generated.series, interval_ps, generated.length)
+        lags = bins.lags(interval_ps, reference.length, generated.length)
+        wanted, times = (dynamics.times_of(o.series, interval_ps, lags, o.length) for o in (reference, generated))
         known = times[~np.isnan(times)]
-        crossed = known[np.isfinite(known)]
         constant = int(np.isnan(times[0]).sum())
         short = len(generated.series) - len(times)
         note = "; ".join(filter(None, [generated.note, f"{constant} torsions do not vary" if constant else "",
                                        f"{short} of {len(generated.series)} unbroken stretches are too short" if short
                                        else ""]))  # fmt: skip
-        distance = dynamics.decorrelation_distance(wanted, times)
-        median = (mean_score("decorrelation_ps", np.median(crossed), note) if len(crossed)
-                  else Score("decorrelation_ps", status="unvisited", reason="no torsion decorrelates"))  # fmt: skip
+        distance = jensen_shannon(bins.counts(wanted), bins.counts(times))
+        medians = [np.median(x) if len(x := t[np.isfinite(t)]) else np.nan for t in (wanted, times)]
+        median = (mean_score("decorrelation_ps", medians[1], note, reference_ps=float(medians[0]))
+                  if np.isfinite(known).any() else
+                  Score("decorrelation_ps", status="unvisited", reason="no torsion decorrelates"))  # fmt: skip
         return [
-            mean_score("jsd_decorrelation", distance, note),
+            mean_score("jsd_decorrelation", distance, note, window_ps=round((lags - 1) * interval_ps, 6)),
             median,
             mean_score("decorrelated_share", np.isfinite(known), note),
         ]

@@ -5,22 +5,49 @@ Sources: FACTS 15, DESIGN 4 (A-1). Torsions are angles, so correlations are circ
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from scipy.fft import irfft, next_fast_len, rfft
 
-from egi.metrics.distributions import histograms, jensen_shannon
+from egi.metrics.distributions import histograms
 from egi.metrics.scores import Unscorable
 
-#: decorrelation times, ps (FACTS 15); two outer bins hold shorter ones and those that never cross
-TIME_LIMITS_PS = (5.0, 1380.0)
-TIME_BINS = 275
 THRESHOLD = float(np.exp(-1))
 _CONSTANT = 1e-6
 
 
-def lag_count(frames: int, interval_ps: float) -> int:
-    """Lags at which a trajectory's autocorrelation is computed: half its length, and not past the histogram's end."""
-    return max(2, min(frames // 2, int(TIME_LIMITS_PS[1] / interval_ps) + 2))
+@dataclass(frozen=True)
+class TimeBins:
+    """Histogram of decorrelation times; two outer bins hold shorter ones and those that never cross.
+
+    Attributes
+    ----------
+    width_ps : float
+        Of a bin; the first begins at one width.
+    maximum_ps : float
+        End of the last.
+    """
+
+    width_ps: float = 5.0
+    maximum_ps: float = 1380.0
+
+    def counts(self, times: np.ndarray) -> np.ndarray:
+        """Counts of times (any shape) in ps, [bins + 2]; NaN counts nowhere, infinity in the last bin."""
+        known = times[~np.isnan(times)].reshape(-1, 1)
+        finite = np.where(np.isinf(known), 2 * self.maximum_ps, known)
+        bins = round(self.maximum_ps / self.width_ps) - 1
+        return histograms(finite, (self.width_ps, self.maximum_ps), bins)[0]
+
+    def lags(self, interval_ps: float, *lengths: int) -> int:
+        """Lags at which ensembles with trajectories of these lengths are compared: half the least, to the last bin.
+
+        A time that the shorter ensemble could not have shown is "never" in both.
+        """
+        frames = min(lengths)
+        if frames < 4:
+            raise Unscorable("too_few_frames", f"the longest trajectory has {frames} frames; at least 4 are needed")
+        return max(2, min(frames // 2, int(self.maximum_ps / interval_ps) + 2))
 
 
 def circular_variance(series: list[np.ndarray]) -> np.ndarray:
@@ -50,8 +77,10 @@ def autocorrelation(series: list[np.ndarray], lags: int) -> np.ndarray:
     Raises
     ------
     Unscorable
-        If a trajectory has no more frames than lags.
+        If there are no torsions, or a trajectory has no more frames than lags.
     """
+    if series[0].shape[1] == 0:
+        raise Unscorable("no_internal_coordinates", "the molecule has no torsion outside aromatic rings")
     shortest = min(len(s) for s in series)
     if shortest < lags:
         raise Unscorable("too_few_frames", f"a trajectory has {shortest} frames; {lags} lags are needed")
@@ -95,7 +124,7 @@ def decorrelation_times(curves: np.ndarray, interval_ps: float) -> np.ndarray:
     return np.where(np.isnan(curves).any(-1), np.nan, times)
 
 
-def times_of(series: list[np.ndarray], interval_ps: float, length: int | None = None) -> np.ndarray:
+def times_of(series: list[np.ndarray], interval_ps: float, lags: int, length: int | None = None) -> np.ndarray:
     """Decorrelation time of each torsion in each trajectory, ps, [trajectories, torsions].
 
     Parameters
@@ -103,6 +132,8 @@ def times_of(series: list[np.ndarray], interval_ps: float, length: int | None = 
     series : list of (frames, torsions) ndarray
         Trajectories, or unbroken stretches of trajectories; those shorter than half of `length` are left out.
     interval_ps : float
+    lags : int
+        A torsion that has not decorrelated after so many has an infinite time.
     length : int, optional
         Frames of the longest trajectory before it was cut; of `series` by default.
 
@@ -111,53 +142,26 @@ def times_of(series: list[np.ndarray], interval_ps: float, length: int | None = 
     Unscorable
         If there are no torsions, none varies, or every stretch is too short.
     """
-    if series[0].shape[1] == 0:
-        raise Unscorable("no_internal_coordinates", "the molecule has no torsion outside aromatic rings")
-    times = decorrelation_times(autocorrelation(*_long_enough(series, interval_ps, length)), interval_ps)
+    times = decorrelation_times(autocorrelation(_long_enough(series, lags, length), lags), interval_ps)
     if np.isnan(times).all():
         raise Unscorable("constant_features", "no torsion varies")
     return times
 
 
-def mean_autocorrelation(series: list[np.ndarray], interval_ps: float, length: int | None = None) -> np.ndarray:
+def mean_autocorrelation(series: list[np.ndarray], lags: int, length: int | None = None) -> np.ndarray:
     """Autocorrelation averaged over trajectories (figure 4E-G), [torsions, lags]; takes and raises as `times_of`."""
-    if series[0].shape[1] == 0:
-        raise Unscorable("no_internal_coordinates", "the molecule has no torsion outside aromatic rings")
-    return autocorrelation(*_long_enough(series, interval_ps, length)).mean(0)
+    return autocorrelation(_long_enough(series, lags, length), lags).mean(0)
 
 
-def _long_enough(
-    series: list[np.ndarray], interval_ps: float, length: int | None = None
-) -> tuple[list[np.ndarray], int]:
-    """The stretches of at least half the longest trajectory's length, and how many lags that allows."""
-    longest = max(len(s) for s in series)
+def _long_enough(series: list[np.ndarray], lags: int, length: int | None) -> list[np.ndarray]:
+    """The stretches that allow the lags, of at least half the longest trajectory's length."""
+    longest = max(map(len, series))
     length = longest if length is None else length
-    if length < 4:
-        raise Unscorable("too_few_frames", f"the longest trajectory has {length} frames; at least 4 are needed")
-    lags = lag_count(length, interval_ps)
     needed = max(lags, length // 2)
     if longest < needed:
         raise Unscorable("too_few_frames", f"the longest unbroken stretch has {longest} frames of {length}; "
                                            f"{needed} are needed")  # fmt: skip
-    return [s for s in series if len(s) >= needed], lags
-
-
-def decorrelation_distance(reference: np.ndarray, generated: np.ndarray) -> float:
-    """Jensen-Shannon distance of two sets of decorrelation times; never crossing counts in the last bin.
-
-    Parameters
-    ----------
-    reference, generated : (any shape) ndarray
-        ps; infinity for never, NaN (no variation) is left out.
-    """
-    counts = [_time_histogram(times) for times in (reference, generated)]
-    return float(jensen_shannon(*counts))
-
-
-def _time_histogram(times: np.ndarray) -> np.ndarray:
-    known = times[~np.isnan(times)].reshape(-1, 1)
-    finite = np.where(np.isinf(known), 2 * TIME_LIMITS_PS[1], known)
-    return histograms(finite, TIME_LIMITS_PS, TIME_BINS)[0]
+    return [s for s in series if len(s) >= needed]
 
 
 def coherence(series: list[np.ndarray]) -> np.ndarray:

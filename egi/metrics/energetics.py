@@ -143,18 +143,31 @@ def energy_scores(reference: np.ndarray, generated: np.ndarray, heavy_atoms: int
     Unscorable
         If no energy of a side is finite.
     """
-    known = [e[np.isfinite(e)] for e in (reference, generated)]
-    if not all(map(len, known)):
-        raise Unscorable("failed", f"{len(known[0])} reference and {len(known[1])} generated energies are finite")
-    low, high = known[0].min(), known[0].max()
-    edges = np.concatenate([[-np.inf], np.linspace(low, high + 1e-9, _BINS + 1), [np.inf]])
-    shares = [np.histogram(e, edges)[0] / len(e) for e in (reference, generated)]  # NaN counts in no bin
-    centre = np.median(known[0])
-    excess = (generated - centre) / heavy_atoms
-    lost = len(generated) - len(known[1])
+    known = [int(np.isfinite(e).sum()) for e in (reference, generated)]
+    if not all(known):
+        raise Unscorable("failed", f"{known[0]} reference and {known[1]} generated energies are finite")
+    own = excess(generated, reference, heavy_atoms)
+    lost = len(generated) - known[1]
     note = "; ".join(filter(None, [note, f"{lost} frames without a finite energy" if lost else ""]))
     return [
-        mean_score("energy_overlap", np.minimum(*shares).sum(), note),
-        mean_score("energy_within", np.abs(excess) < BOUND, note),
-        mean_score("energy_excess", np.nanmedian(excess), note),
+        mean_score("energy_overlap", overlap(reference, generated), note),
+        mean_score("energy_within", np.abs(own) < BOUND, note),
+        mean_score("energy_excess", np.nanmedian(own), note),
     ]
+
+
+def excess(energies: np.ndarray, reference: np.ndarray, heavy_atoms: int) -> np.ndarray:
+    """Energies (frames,) above the median of the reference's, kJ/mol a heavy atom."""
+    return (energies - np.nanmedian(reference)) / heavy_atoms
+
+
+def overlap(reference: np.ndarray, generated: np.ndarray) -> float:
+    """Overlap of two histograms of energies (frames,): bins over the reference's range, and two outer ones.
+
+    A frame without a finite energy counts in no bin. The number is the same for energies that are shifted and scaled.
+    """
+    known = reference[np.isfinite(reference)]
+    edges = np.concatenate([[-np.inf], np.linspace(known.min(), known.max(), _BINS + 1), [np.inf]])
+    edges[-2] = np.nextafter(edges[-2], np.inf)  # the largest reference energy is within its range
+    shares = [np.histogram(e, edges)[0] / len(e) for e in (reference, generated)]
+    return float(np.minimum(*shares).sum())

@@ -53,6 +53,11 @@ class Ensemble:
     replicas: tuple[int, ...] = ()
 
     @property
+    def name(self) -> str:
+        """Name in the files for figures."""
+        return f"{self.method}_refined" if self.refined else self.method
+
+    @property
     def frames(self) -> int:
         """Number of frames of all trajectories."""
         return sum(map(len, self.trajectories))
@@ -79,6 +84,8 @@ class Observed:
 
     Attributes
     ----------
+    name : str
+        Of the ensemble.
     frames : (frames, n, 3) ndarray
     bond_length, bond_angle, torsion : (frames, columns) ndarray
         Å, radian; frames that are not finite are left out.
@@ -95,6 +102,7 @@ class Observed:
         What was left out.
     """
 
+    name: str
     frames: np.ndarray
     bond_length: np.ndarray
     bond_angle: np.ndarray
@@ -137,20 +145,21 @@ def observe(ensemble: Ensemble, measures: Measures) -> Observed:
     torsion, hand = torsion_angles(frames, on.torsions), hands(frames, measures.centres)
     replicas = ensemble.replicas or range(len(lengths))
     return Observed(
-        frames, bond_lengths(frames, on.bonds), bond_angles(frames, on.angles), torsion, hand,
+        ensemble.name, frames, bond_lengths(frames, on.bonds), bond_angles(frames, on.angles), torsion, hand,
         np.split(torsion, starts), np.split(hand, starts), [replicas[k] for k in owner[finite][np.r_[0, starts]]],
         max(lengths), "; ".join(notes),
     )  # fmt: skip
 
 
-def cut(ensemble: Ensemble, frames: int, method: str) -> Ensemble:
-    """The first `frames` frames of an ensemble, trajectory after trajectory; all, with a note, if it has fewer."""
-    note = "" if ensemble.frames >= frames else f"{ensemble.frames} frames where {frames} were generated"
-    kept, left = [], frames
+def cut(ensemble: Ensemble, like: Ensemble, method: str) -> Ensemble:
+    """As many frames as another ensemble has, no trajectory longer than its longest; a note if there are fewer."""
+    note = "" if ensemble.frames >= like.frames else f"{ensemble.frames} frames where {like.frames} were generated"
+    length, left, kept = max(map(len, like.trajectories)), like.frames, []
     for trajectory in ensemble.trajectories:
-        if left > 0:
-            kept.append(trajectory[:left])
-            left -= len(kept[-1])
+        for start in range(0, len(trajectory), length):
+            if left > 0:
+                kept.append(trajectory[start : start + min(length, left)])
+                left -= len(kept[-1])
     return Ensemble(method, kept, ensemble.refined, note)
 
 
@@ -221,11 +230,6 @@ def check_interval(reader: Reader, interval_ps: float) -> None:
 def truncated(ensemble: Ensemble, frames: int) -> Ensemble:
     """Each trajectory cut to `frames` frames, as forward roll-outs are to the reference's length (FACTS 14)."""
     return replace(ensemble, trajectories=[t[:frames] for t in ensemble.trajectories])
-
-
-def label(method: str, refined: bool) -> str:
-    """Name of a method in the files for figures."""
-    return f"{method}_refined" if refined else method
 
 
 def sample_files(given: list[str]) -> list[tuple[str, Path]]:

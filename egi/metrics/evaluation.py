@@ -30,6 +30,7 @@ from egi.metrics.comparison import (
     Attempted,
     attempted,
 )
+from egi.metrics.dynamics import TimeBins
 from egi.metrics.ensembles import (
     Ensemble,
     Measures,
@@ -43,7 +44,7 @@ from egi.metrics.ensembles import (
     read_samples,
     truncated,
 )
-from egi.metrics.figure_data import Arrays, arrays_of
+from egi.metrics.figure_data import Arrays, Models, arrays_of
 from egi.metrics.scores import Score, Unscorable, attempt
 from egi.metrics.tables import Row
 from egi.metrics.tica import fit_tica
@@ -151,16 +152,17 @@ def load_case(inputs: Inputs, molecule: str) -> Case:
         generated.append(truncated(ensemble, length) if inputs.truncate else ensemble)
     compared = [oracle]
     if generated:
-        frames = min(ensemble.frames for ensemble in generated)
-        compared += [cut(oracle, frames, "md_oracle_matched"), *generated]
+        fewest = min(generated, key=lambda ensemble: ensemble.frames)
+        compared += [cut(oracle, fewest, "md_oracle_matched"), *generated]
         if inputs.null_models:
-            drawn, failed = _nulls(record, reference, frames, inputs.seed)
+            drawn, failed = null_models(record, reference, fewest.frames, inputs.seed)
             compared += drawn
             absent += failed
     return Case(record, measures_of(record), interval_ps, reference, compared, absent)
 
 
-def _nulls(record: MoleculeRecord, reference: Ensemble, frames: int, seed: int):
+def null_models(record: MoleculeRecord, reference: Ensemble, frames: int, seed: int):
+    """Null models with so many frames, and (method, refined, Score) of those that failed."""
     drawn = [nulls.shuffled(reference, frames, seeds.stream(seed, record.id, "shuffled_md"))]
     try:
         drawn.insert(0, nulls.etkdg(record, frames, seeds.integer(seed, record.id, "etkdg")))
@@ -171,7 +173,7 @@ def _nulls(record: MoleculeRecord, reference: Ensemble, frames: int, seed: int):
 
 def _score_all(case: Case, metrics: tuple[str, ...], score: Callable[[Observed], list[Score]]):
     """Rows and observations of every ensemble of a molecule."""
-    rows, observed = [], {}
+    rows, observed = [], []
     absent = list(case.absent)
     for ensemble in case.compared:
         try:
@@ -180,7 +182,7 @@ def _score_all(case: Case, metrics: tuple[str, ...], score: Callable[[Observed],
             absent.append((ensemble.method, ensemble.refined, Score("", status=error.status, reason=error.reason)))
             continue
         rows += [Row(ensemble.method, ensemble.refined, case.record.id, s) for s in score(seen)]
-        observed[ensemble.method, ensemble.refined] = seen
+        observed.append(seen)
     rows += [Row(method, refined, case.record.id, Score(metric, status=why.status, reason=why.reason))
              for method, refined, why in absent for metric in metrics]  # fmt: skip
     return rows, observed
@@ -202,19 +204,24 @@ def distributions_of(case: Case, settings: EvaluationSettings, seed: int) -> Out
 
     rows, observed = _score_all(case, FRAME_METRICS, _score)
     states = case.metastates(reference, settings, seed)
-    observed = {("reference", False): reference, **observed}
-    return Outcome(case.record.id, rows, arrays_of(observed, tica, states, case.interval_ps))
+    models = Models(tica, states, time_bins(settings), case.interval_ps)
+    return Outcome(case.record.id, rows, arrays_of(reference, observed, models))
+
+
+def time_bins(settings: EvaluationSettings) -> TimeBins:
+    """Histogram of decorrelation times."""
+    return TimeBins(float(settings.decorrelation_bin_ps), float(settings.decorrelation_maximum_ps))
 
 
 def dynamics(inputs: Inputs, molecule: str) -> Outcome:
     """Decorrelation and coherence of one molecule."""
-    return dynamics_of(load_case(inputs, molecule))
+    return dynamics_of(load_case(inputs, molecule), inputs.settings)
 
 
-def dynamics_of(case: Case) -> Outcome:
+def dynamics_of(case: Case, settings: EvaluationSettings) -> Outcome:
     """The same from a case."""
     reference = observe(case.reference, case.measures)
-    score = partial(comparison.dynamics_scores, reference, interval_ps=case.interval_ps)
+    score = partial(comparison.dynamics_scores, reference, interval_ps=case.interval_ps, bins=time_bins(settings))
     return Outcome(case.record.id, _score_all(case, DYNAMICS_METRICS, score)[0])
 
 
@@ -235,6 +242,7 @@ def energies(inputs: Inputs, molecule: str, md: Path, force_field: str) -> Outco
     """Force-field energies of one molecule's frames, with the charges of its MD in ``md/{molecule}/charges.json``."""
     case = load_case(inputs, molecule)
     path = md / molecule / "charges.json"
+    heavy = int((case.record.atomic_numbers > 1).sum())
 
     def _model() -> tuple[energetics.GasPhase, np.ndarray]:
         if not path.is_file():
@@ -244,16 +252,21 @@ def energies(inputs: Inputs, molecule: str, md: Path, force_field: str) -> Outco
         return gas, gas.energies(energetics.evenly(observe(case.reference, case.measures).frames))
 
     fitted = attempted(_model)
-    heavy = int((case.record.atomic_numbers > 1).sum())
+    arrays: dict[str, Arrays] = {}
 
     def _score(seen: Observed) -> list[Score]:
         def _scores() -> list[Score]:
             gas, reference = fitted.get()
-            return energetics.energy_scores(reference, gas.energies(energetics.evenly(seen.frames)), heavy, seen.note)
+            own = gas.energies(energetics.evenly(seen.frames))
+            scores = energetics.energy_scores(reference, own, heavy, seen.note)
+            for name, found in (("reference", reference), (seen.name, own)):
+                arrays[name] = Arrays({"energy": energetics.excess(found, reference, heavy)})
+            return scores
 
         return attempt(energetics.METRICS, _scores)
 
-    return Outcome(molecule, _score_all(case, energetics.METRICS, _score)[0])
+    rows = _score_all(case, energetics.METRICS, _score)[0]
+    return Outcome(molecule, rows, arrays)
 
 
 def run(function: Callable[[Inputs, str], Outcome], inputs: Inputs, metrics: tuple[str, ...]) -> Iterator[Outcome]:

@@ -1,4 +1,4 @@
-"""What the figures of a task need, in one HDF5 file, `evaluation/{task}.h5`.
+"""What the figures of a task need, in HDF5 files: `evaluation/{task}.h5`, and `{task}_energies.h5` of the same format.
 
 File attributes: ``format`` (egi-evaluation), ``version``, ``interval_ps``. Datasets ``edges/bond_length``,
 ``edges/bond_angle``, ``edges/torsion`` [101] in Å and radian. A group ``{molecule}`` with the attribute ``smiles``
@@ -18,6 +18,7 @@ dataset              shape                       meaning
 ``timescales_ps``    [lags, 3]                   implied timescales of the microstate MSM; NaN if disconnected
 ``mfpt_ps``          [metastates, metastates]    mean first passage times, row to column; ``reference`` only
 ``mfpt_error``       [metastates, metastates]    standard error of their log10, from the replicas
+``energy``           [frames]                    kJ/mol a heavy atom above the reference's median; in the other file
 ===================  ==========================  ==============================================================
 
 A dataset that the molecule cannot have (no torsions, say) is absent, with the reason in the attribute
@@ -37,8 +38,9 @@ import numpy as np
 
 from egi.data.storage import Reader, atomic
 from egi.metrics import dynamics, msm
+from egi.metrics.comparison import Attempted
 from egi.metrics.distributions import BINS, LIMITS, histograms
-from egi.metrics.ensembles import Observed, label
+from egi.metrics.ensembles import Observed
 from egi.metrics.scores import Unscorable
 
 log = logging.getLogger(__name__)
@@ -55,21 +57,36 @@ class Arrays:
     missing: dict[str, str] = field(default_factory=dict)
 
 
-def arrays_of(observed: dict[tuple[str, bool], Observed], tica, states, interval_ps: float) -> dict[str, Arrays]:
-    """Arrays for figures by method.
+@dataclass(frozen=True)
+class Models:
+    """What the arrays are made with.
+
+    Attributes
+    ----------
+    tica, states : Attempted
+        TICA and metastates of the reference.
+    bins : dynamics.TimeBins
+    interval_ps : float
+    """
+
+    tica: Attempted
+    states: Attempted
+    bins: dynamics.TimeBins
+    interval_ps: float
+
+
+def arrays_of(reference: Observed, others: list[Observed], models: Models) -> dict[str, Arrays]:
+    """Arrays for figures by method, the reference's first.
 
     Parameters
     ----------
-    observed : dict
-        (method, refined) -> Observed.
-    tica, states : Attempted
-        TICA and metastates of the reference.
-    interval_ps : float
+    reference : Observed
+    others : list of Observed
+    models : Models
     """
-    made = {label(*key): _arrays(seen, tica, states, interval_ps) for key, seen in observed.items()}
-    reference = observed.get(("reference", False))
-    if reference is not None and states.error is None:
-        made["reference"].datasets.update(_kinetics(reference, states.get(), interval_ps))
+    made = {seen.name: _arrays(seen, models) for seen in (reference, *others)}
+    if models.states.error is None:
+        made[reference.name].datasets.update(_kinetics(reference, models.states.get(), models.interval_ps))
     return made
 
 
@@ -86,7 +103,7 @@ def _kinetics(reference: Observed, model: msm.MetastateModel, interval_ps: float
     }
 
 
-def _arrays(seen: Observed, tica, states, interval_ps: float) -> Arrays:
+def _arrays(seen: Observed, models: Models) -> Arrays:
     made = Arrays()
     for kind, limits in LIMITS.items():
         counts = histograms(getattr(seen, kind), limits)[:, 1:-1]
@@ -96,18 +113,20 @@ def _arrays(seen: Observed, tica, states, interval_ps: float) -> Arrays:
     some = np.unique(np.linspace(0, len(seen.torsion) - 1, min(MOST_FRAMES, len(seen.torsion))).astype(int))
 
     def _in_metastates():
-        model: msm.MetastateModel = states.get()
+        model: msm.MetastateModel = models.states.get()
         every = model.assign(seen.torsion)
         return {"metastate": every[some], "occupancy": msm.occupancy([every], model.metastates)}
 
     def _trajectories():
-        return {"paths": np.stack([tica.get().project(s, 2) for s in seen.whole()[:MOST_PATHS]])}
+        return {"paths": np.stack([models.tica.get().project(s, 2) for s in seen.whole()[:MOST_PATHS]])}
+
+    def _autocorrelation():
+        lags = models.bins.lags(models.interval_ps, seen.length)
+        return {"autocorrelation": dynamics.mean_autocorrelation(seen.series, lags, seen.length)}
 
     steps = {
-        "autocorrelation": lambda: {
-            "autocorrelation": dynamics.mean_autocorrelation(seen.series, interval_ps, seen.length)
-        },
-        "tica": lambda: {"tica": tica.get().project(seen.torsion[some], 2)},
+        "autocorrelation": _autocorrelation,
+        "tica": lambda: {"tica": models.tica.get().project(seen.torsion[some], 2)},
         "metastate": _in_metastates,
         "paths": _trajectories,
     }

@@ -27,14 +27,14 @@ _TASKS = {
 }
 _TABLES = {
     "conformers": ("conformer_covmat",),
-    "unconditional": ("unconditional_jsd", "unconditional_decorrelation", "unconditional_occupancy"),
-    "forward": ("forward_jsd", "forward_decorrelation", "forward_occupancy"),
-    "interpolation": (
-        "interpolation_paths",
-        "interpolation_jsd",
-        "interpolation_decorrelation",
-        "interpolation_occupancy",
+    "unconditional": (
+        "unconditional_jsd",
+        "unconditional_decorrelation",
+        "unconditional_occupancy",
+        "unconditional_energies",
     ),
+    "forward": ("forward_jsd", "forward_decorrelation", "forward_occupancy", "forward_energies"),
+    "interpolation": ("interpolation_paths", "interpolation_jsd", "interpolation_energies"),
     "training": (),
 }
 DATASET_NAMES = {"qm9": "QM9", "drugs": "Drugs"}

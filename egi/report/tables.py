@@ -16,6 +16,7 @@ TITLES = {
     "decorrelation": "Torsion decorrelation times",
     "occupancy": "Metastate occupancies",
     "interpolation_paths": "Transition paths",
+    "energies": "Force-field energies",
 }
 #: metric -> (name, unit, better)
 METRICS = {
@@ -47,6 +48,9 @@ METRICS = {
     "wrong_double_bonds": ("Wrong E or Z", "share of frames", "lower"),
     "handedness_flips": ("Handedness flips", "a frame", "lower"),
     "mfpt_error": ("Error of passage times", "decades", "lower"),
+    "energy_overlap": ("Overlap with the reference's energies", "share", "higher"),
+    "energy_within": ("Near the reference's median", "share of frames", "higher"),
+    "energy_excess": ("Median above the reference's", "kJ/mol a heavy atom", "zero"),
 }
 #: the paper's metrics of each table; further ones follow in a table of their own
 PAPER_METRICS = {
@@ -223,8 +227,8 @@ def _shown(text: object) -> str:
     number = _number(text)
     if number is None:
         return ""
-    text = f"{number:.1f}" if abs(number) >= 10 else f"{number:.3f}"
-    return text.replace("-", "−")
+    digits = ".1e" if abs(number) >= 1e5 else ".1f" if abs(number) >= 10 else ".3f"
+    return f"{number:{digits}}".replace("-", "−")
 
 
 def _cell(row: pd.Series, metric: str, statistic: str, paper: str, best: bool) -> Cell:

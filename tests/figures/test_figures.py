@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 from matplotlib.colors import to_rgb
 
 from egi.data.storage import Reader, StorageError
-from egi.figures import conformers, distributions, dynamics, paths, structures, style, surfaces, training
+from egi.figures import conformers, distributions, dynamics, energies, paths, structures, style, surfaces, training
 from egi.figures.evaluation import Evaluation
 
 QUALITIES = {  # matrices of Viénot, Brettel and Mollon 1999 on linear RGB
@@ -113,6 +114,17 @@ def test_autocorrelations_draw_the_line_at_one_over_e(unconditional):
     assert len(lines) == 2 + 1
     assert lines[-1].get_ydata()[0] == pytest.approx(1 / np.e)
     assert lines[0].get_xdata()[1] == pytest.approx(5.2)
+
+
+def test_energies_count_what_lies_beyond_the_axis_in_the_last_bin(example_results):
+    with Evaluation(example_results / "qm9" / "evaluation" / "unconditional_energies.h5") as evaluation:
+        figure = energies.energies(evaluation, ["egi", "geotdm", "md_oracle"])
+    assert [ax.get_title() for ax in figure.axes] == ["EGInterpolator", "MD oracle", "GeoTDM"]
+    assert "Energy (kJ/mol a heavy atom)" in texts(figure)
+    geotdm = figure.axes[2]
+    assert re.fullmatch(r"overlap 0\.00\nmedian [34],\d{3}\.\d", geotdm.texts[0].get_text())
+    reference, drawn = (patch.get_data() for patch in geotdm.patches if hasattr(patch, "get_data"))
+    assert drawn.values[-1] == 1 and drawn.values[:-1].sum() == 0 and reference.values.sum() == pytest.approx(1)
 
 
 def test_free_energy_of_a_gaussian_is_its_quadratic_form():

@@ -62,6 +62,12 @@ def test_dynamics(qm9, tmp_path):
     assert made(tmp_path) == both(*names)
 
 
+def test_energies(qm9, tmp_path):
+    run("plot_energies", "--evaluation", qm9 / "evaluation" / "unconditional_energies.h5", "--output",
+        tmp_path / "energies.svg")  # fmt: skip
+    assert made(tmp_path) == both("energies")
+
+
 def test_paths(qm9, tmp_path):
     names = ("surface", "keyframes", "statistics")
     samples = qm9 / "samples" / "interpolation" / "egi.h5"

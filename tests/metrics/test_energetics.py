@@ -53,6 +53,10 @@ def test_scores_of_known_energies():
     assert half["energy_overlap"].reason == "2000 frames without a finite energy"
     with pytest.raises(Unscorable, match="failed"):
         energetics.energy_scores(reference, np.full(3, np.nan), 5)
+    assert energetics.overlap(reference, reference) == 1  # shifted and scaled alike
+    assert energetics.overlap(reference, reference * 1.5) == energetics.overlap(
+        reference / 7 - 3, reference * 1.5 / 7 - 3
+    )
     assert len(energetics.evenly(np.zeros((1000, 2, 3)))) == 100
 
 

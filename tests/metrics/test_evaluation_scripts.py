@@ -89,9 +89,9 @@ def test_trajectories_are_cut_at_frames_that_are_not_finite(synthetic):
     assert [len(h) for h in seen.hand_series] == [4, 5, 11]
     with pytest.raises(Unscorable, match="no trajectory without NaN"):
         seen.whole()
-    assert len(dynamics.times_of(seen.series, 1.0, seen.length)) == 1  # the others are shorter than 6 frames
+    assert len(dynamics.times_of(seen.series, 1.0, 6, seen.length)) == 1  # the others are shorter than 6 frames
     with pytest.raises(Unscorable, match="longest unbroken stretch has 5 frames of 12; 6 are needed"):
-        dynamics.times_of(seen.series[:2], 1.0, seen.length)
+        dynamics.times_of(seen.series[:2], 1.0, 6, seen.length)
 
 
 @pytest.mark.parametrize("name", ["evaluate_decorrelation", "evaluate_occupancy"])
@@ -104,6 +104,9 @@ def test_dynamics_and_occupancy(evaluate, md_file, samples_file, name):
     first = "jsd_decorrelation" if "decorrelation" in name else "jsd_occupancy"
     assert table[f"{first}_mean"].between(0, 0.8326).all()
     assert (table[f"{first}_molecules"] == 2).all()
+    if first == "jsd_decorrelation":  # frames in random order: right distributions, no dynamics
+        coherence = table.set_index("method")["coherence_mean"]
+        assert coherence["shuffled_md"] < coherence["md_oracle"] - 0.1
 
 
 @pytest.mark.slow
@@ -114,9 +117,13 @@ def test_energies(evaluate, synthetic, tmp_path):
     (tmp_path / "md" / "mol-a").mkdir(parents=True)
     (tmp_path / "md" / "mol-a" / "charges.json").write_text(json.dumps({"charges": [0.1, -0.1] + [0.0] * 7}))
     table, long = evaluate("evaluate_energies", "--task", "forward", "--trajectories", md, "--samples",
-                           f"egi={samples}", "--md", tmp_path / "md")  # fmt: skip
+                           f"egi={samples}", "--md", tmp_path / "md", "--figures-data", tmp_path / "e.h5")  # fmt: skip
     check(table, long)
     scores = table.set_index("method")
+    assert list(scores.index) == ["md_oracle", "md_oracle_matched", "egi", "etkdg", "shuffled_md"]
+    with h5py.File(tmp_path / "e.h5") as file:
+        assert np.median(file["mol-a/reference/energy"]) == pytest.approx(0, abs=1e-6)
+        assert file["mol-a/egi/energy"].shape == (15,) and list(file["mol-b"]) == []
     assert scores.loc["egi", "energy_excess_mean"] > scores.loc["md_oracle", "energy_excess_mean"]
     assert set(long[long["molecule"] == "mol-b"]["status"]) == {"failed"}
 

@@ -120,7 +120,8 @@ def tiny(tmp_path_factory) -> Path:
 @pytest.mark.slow
 def test_tiny_run_leaves_every_table_with_finite_numbers_or_reasons(tiny):
     results = tiny / "results" / "tiny"
-    expected = {f"{task}_jsd.csv" for task in ("unconditional", "forward", "interpolation")}
+    tasks = ("unconditional", "forward", "interpolation")
+    expected = {f"{task}_{kind}.csv" for task in tasks for kind in ("jsd", "energies")}
     expected |= {"conformer_covmat.csv", "interpolation_paths.csv", "forward_decorrelation.csv"}
     for name in expected:
         rows = read(results / name)

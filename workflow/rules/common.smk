@@ -187,6 +187,11 @@ def sample_flags(wildcards, input):
     return [f"{method}={path}" for method, path in pairs]
 
 
+def has_charges(dataset):
+    """Whether the force field's charges of the molecules are known; released trajectories come without."""
+    return SETTINGS.datasets[dataset].simulation.source == "openmm"
+
+
 def tables(dataset):
     """Every table of a dataset."""
     tasks = SETTINGS.datasets[dataset].tasks
@@ -198,6 +203,7 @@ def tables(dataset):
         for kind in ("decorrelation", "occupancy")
     ]
     names += ["interpolation_paths"] if "interpolation" in tasks else []
+    names += [f"{task}_energies" for task in tasks if has_charges(dataset)]
     return [f"results/{dataset}/{name}.csv" for name in names]
 
 
@@ -254,6 +260,7 @@ def all_figures():
                 if task == "interpolation"
                 else ("occupancy", "autocorrelation", "surface")
             )
+            kinds += ("energies",) if has_charges(dataset) else ()
             names += [f"{task}_{kind}" for kind in ("distributions", "jsd", *kinds)]
         made += [path.format(dataset=dataset) for path in figures(*names)]
     return made

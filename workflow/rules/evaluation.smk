@@ -54,6 +54,37 @@ rule evaluate_jsd:
         " --table {output.table} --per-molecule {output.per_molecule} --figures-data {output.data} &> {log}"
 
 
+rule evaluate_energies:
+    """Force-field energies of frames, hydrogens relaxed, against the reference's."""
+    input:
+        trajectories=trajectories("test"),
+        samples=samples,
+        refined=refined_samples,
+        manifests=manifests,
+    output:
+        table="results/{dataset}/{task}_energies.csv",
+        per_molecule="results/{dataset}/{task}_energies_per_molecule.csv",
+        data="results/{dataset}/evaluation/{task}_energies.h5",
+    log:
+        "results/{dataset}/logs/evaluate_energies_{task}.log",
+    benchmark:
+        "results/{dataset}/benchmarks/evaluate_energies_{task}.tsv"
+    threads: lambda w: of(w).evaluation.workers
+    resources:
+        mem_mb=16000,
+        runtime=720,
+    params:
+        samples=sample_flags,
+        settings=section("evaluation"),
+        force_field=lambda w: of(w).simulation.force_field,
+        seed=SETTINGS.seed,
+    shell:
+        "python {SCRIPTS}/evaluate_energies.py --config {CONFIG} --dataset {wildcards.dataset}"
+        " --task {wildcards.task} --trajectories {input.trajectories} --samples {params.samples}"
+        " --md results/{wildcards.dataset}/md --table {output.table} --per-molecule {output.per_molecule}"
+        " --figures-data {output.data} &> {log}"
+
+
 rule evaluate_decorrelation:
     """Decorrelation times of torsions against the reference's."""
     input:

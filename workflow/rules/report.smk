@@ -92,6 +92,24 @@ rule plot_dynamics:
         " --occupancy {output[0]} --autocorrelation {output[2]} --surface {output[4]} &> {log}"
 
 
+rule plot_energies:
+    """Energies of frames beside the reference's."""
+    input:
+        "results/{dataset}/evaluation/{task}_energies.h5",
+    output:
+        figures("{task}_energies"),
+    log:
+        "results/{dataset}/logs/plot_energies_{task}.log",
+    benchmark:
+        "results/{dataset}/benchmarks/plot_energies_{task}.tsv"
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    shell:
+        "python {SCRIPTS}/plot_energies.py --config {CONFIG} --dataset {wildcards.dataset} --evaluation {input}"
+        " --output {output[0]} &> {log}"
+
+
 rule plot_paths:
     """Generated transition paths on the reference surface, and their statistics (5B-D, 6, 11, 12)."""
     input:

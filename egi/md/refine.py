@@ -55,7 +55,7 @@ class Refined:
     hand : (T,) int8 ndarray
         Of the generated frame: 1 right (or no stereocentre), -1 all stereocentres inverted, 0 some, or unknown.
     reflected : (T,) bool ndarray
-    energy_before, energy_after : (T,) float32 ndarray
+    energy_before, energy_after : (T,) ndarray
         kJ/mol, without restraints: with the hydrogens just placed, and at the end.
     moved_stiff, moved : (T,) float32 ndarray
         Largest change of a torsion since generation, radian: at the end of the stiff restraint, and at the end.
@@ -76,7 +76,7 @@ class Refined:
         return cls(
             np.full((frames, atoms, 3), np.nan, np.float32), np.full(frames, status, np.int8),
             np.zeros(frames, np.int8), np.zeros(frames, bool),
-            *(np.full(frames, np.nan, np.float32) for _ in range(4)),
+            *(np.full(frames, np.nan, kind) for kind in (np.float64, np.float64, np.float32, np.float32)),
         )  # fmt: skip
 
 
@@ -162,6 +162,14 @@ class Refiner:
         made.all_atoms[chosen] = _laid_onto(relaxed, modelled, frames[chosen])
         made.all_atoms[made.status != OK] = np.nan
         return made
+
+    def energies(self, positions: np.ndarray) -> np.ndarray:
+        """Force-field energies of all-atom frames as they are, (T, N, 3) Å to (T,) kJ/mol."""
+        found = np.empty(len(positions))
+        for frame, place in enumerate(positions * NM_PER_ANGSTROM):
+            self._context.setPositions(place)
+            found[frame] = self._energy()
+        return found
 
     def _judge(self, frames: np.ndarray, made: Refined) -> None:
         """Set the status of frames that cannot be refined, the hand of all others, and which are reflected."""

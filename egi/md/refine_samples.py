@@ -11,6 +11,7 @@ attributes of the file, and these arrays a molecule:
 ``reflected`` [S, T] bool             was a mirror image, and was reflected
 ``energy_before``, ``energy_after``   [S, T], kJ/mol: hydrogens just placed; refined
 ``torsion_moved``, ``.._stiff``       [S, T], radian: largest change of a torsion; while held stiffly
+``energy_md``                         kJ/mol: of frames of the molecule's MD, all atoms, in the gas phase
 ====================================  ===========================================================
 """
 
@@ -19,6 +20,7 @@ from __future__ import annotations
 import json
 import logging
 from dataclasses import dataclass, fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,16 +29,19 @@ import numpy as np
 from egi import seeds
 from egi.config import SimulationSettings
 from egi.data.storage import MoleculeRecord, Reader
-from egi.md.common import Rejected
+from egi.md.common import NM_PER_ANGSTROM, Rejected
+from egi.md.frames import read_frames
 from egi.md.refine import NO_PARAMETERS, STATUSES, WRONG_ATOMS, Refined, Refiner
 from egi.md.refinement_settings import RefinementSettings
-from egi.metrics import nulls
+from egi.metrics import energetics, nulls
 from egi.metrics.scores import Unscorable
 
 log = logging.getLogger("egi")
 
 #: a torsion counts as kept if it moves by less, radian
 KEPT = np.pi / 6
+#: MD frames whose energy is taken, at most
+MD_FRAMES = 1000
 
 
 @dataclass(frozen=True)
@@ -85,14 +90,20 @@ def refine_molecule(source: Source, molecule: str) -> RefinedMolecule:
         samples, given, method = conformers_like(record, samples, source.seed), np.zeros_like(given), "etkdg"
     count, _, frames, _ = samples.shape
     flat = np.ascontiguousarray(samples.transpose(0, 2, 1, 3)).reshape(count * frames, -1, 3)
-    found, reason = refined_frames(source, record, flat, frame_seeds(source.seed, molecule, count, frames))
+    refiner, reason = refiner_of(source, record)
+    found = refined_frames(refiner, record, flat, frame_seeds(source.seed, molecule, count, frames))
+    energy_md = md_energies(refiner, source.md / molecule)
+    wrong = f"frames have {flat.shape[1]} atoms; the molecule has {len(record.modelled)} modelled"
+    reason = wrong if (found.status == WRONG_ATOMS).all() else reason
     all_atoms = found.all_atoms.reshape(count, frames, -1, 3).transpose(0, 2, 1, 3)
     by_frame = {f.name: getattr(found, f.name).reshape(count, frames) for f in fields(found) if f.name != "all_atoms"}
     arrays = {
         "samples": all_atoms[:, record.modelled], "all_atoms": all_atoms, "given": given,
         "torsion_moved": by_frame.pop("moved"), "torsion_moved_stiff": by_frame.pop("moved_stiff"), **by_frame,
+        "energy_md": energy_md,
     }  # fmt: skip
-    return RefinedMolecule(molecule, arrays, attributes, {"method": method, **summary(record, found, reason)})
+    row = {"method": method, **summary(record, found, energy_md), "reason": reason}
+    return RefinedMolecule(molecule, arrays, attributes, row)
 
 
 def conformers_like(record: MoleculeRecord, samples: np.ndarray, seed: int) -> np.ndarray:
@@ -112,32 +123,47 @@ def frame_seeds(seed: int, molecule: str, samples: int, frames: int) -> list[int
     return [seeds.integer(seed, molecule, sample, frame) for sample in range(samples) for frame in range(frames)]
 
 
-def refined_frames(
-    source: Source, record: MoleculeRecord, frames: np.ndarray, wanted: list[int]
-) -> tuple[Refined, str]:
-    """Frames (T, n, 3) refined with the charges of the molecule's MD, and why none was if so."""
-    atoms = record.mol.GetNumAtoms()
-    if frames.shape[1] != len(record.modelled):
-        reason = f"frames have {frames.shape[1]} atoms; the molecule has {len(record.modelled)} modelled"
-        return Refined.empty(len(frames), atoms, WRONG_ATOMS), reason
+def refiner_of(source: Source, record: MoleculeRecord) -> tuple[Refiner | None, str]:
+    """A refiner with the charges of the molecule's MD, or why there is none."""
     path = source.md / record.id / "charges.json"
     if not path.is_file():
-        return Refined.empty(len(frames), atoms, NO_PARAMETERS), f"{path} does not exist"
+        return None, f"{path} does not exist"
     try:
         charges = np.array(json.loads(path.read_text(encoding="utf-8"))["charges"])
-        refiner = Refiner(record, charges, source.simulation, source.settings)
+        return Refiner(record, charges, source.simulation, source.settings), ""
     except Rejected as failure:
-        return Refined.empty(len(frames), atoms, NO_PARAMETERS), failure.reason
-    return refiner.refine(frames, wanted), ""
+        return None, failure.reason
 
 
-def summary(record: MoleculeRecord, found: Refined, reason: str = "") -> dict[str, Any]:
-    """A molecule's row: frames by status and hand, median energies, how far torsions moved."""
+def refined_frames(refiner: Refiner | None, record: MoleculeRecord, frames: np.ndarray, wanted: list[int]) -> Refined:
+    """Frames (T, n, 3) refined with seeds `wanted`; all flagged where there is no refiner."""
+    atoms = record.mol.GetNumAtoms()
+    if frames.shape[1] != len(record.modelled):
+        return Refined.empty(len(frames), atoms, WRONG_ATOMS)
+    return refiner.refine(frames, wanted) if refiner else Refined.empty(len(frames), atoms, NO_PARAMETERS)
+
+
+def md_energies(refiner: Refiner | None, folder: Path) -> np.ndarray:
+    """Gas-phase energies of the molecule's MD frames, kJ/mol, evenly spread over all replicas; empty without any.
+
+    XTC's grid of 0.01 Å adds a noise of about 1 kJ/mol.
+    """
+    paths = sorted(folder.glob("replica_*.xtc"))
+    if refiner is None or not paths:
+        return np.empty(0)
+    frames = np.concatenate([read_frames(path)[0] for path in paths])
+    return refiner.energies(energetics.evenly(frames, MD_FRAMES) / NM_PER_ANGSTROM)
+
+
+def summary(record: MoleculeRecord, found: Refined, energy_md: np.ndarray) -> dict[str, Any]:
+    """A molecule's row: frames by status and hand, energies beside the MD's, how far torsions moved."""
     counts = np.bincount(found.status, minlength=len(STATUSES)).tolist()
     ok = found.status == 0
 
     def number(function, values: np.ndarray) -> float | str:
         return round(float(function(values[ok])), 4) if ok.any() else ""
+
+    overlap = number(partial(energetics.overlap, energy_md), found.energy_after) if len(energy_md) else ""
 
     return {
         "molecule": record.id, "smiles": record.smiles, "frames": len(found.status),
@@ -145,8 +171,9 @@ def summary(record: MoleculeRecord, found: Refined, reason: str = "") -> dict[st
         "mirror_images": int((found.hand == -1).sum()), "reflected": int(found.reflected.sum()),
         "energy_before_median": number(np.median, found.energy_before),
         "energy_after_median": number(np.median, found.energy_after),
+        "energy_md_median": round(float(np.median(energy_md)), 4) if len(energy_md) else "",
+        "all_atom_overlap": overlap,
         "torsions_kept_stiff": number(lambda x: np.mean(x < KEPT), found.moved_stiff),
         "torsions_kept": number(lambda x: np.mean(x < KEPT), found.moved),
         "torsion_moved_median": number(np.median, found.moved),
-        "reason": reason,
     }  # fmt: skip

@@ -32,9 +32,21 @@ _TABLES = {
         "unconditional_decorrelation",
         "unconditional_occupancy",
         "unconditional_energies",
+        "unconditional_refinement",
     ),
-    "forward": ("forward_jsd", "forward_decorrelation", "forward_occupancy", "forward_energies"),
-    "interpolation": ("interpolation_paths", "interpolation_jsd", "interpolation_energies"),
+    "forward": (
+        "forward_jsd",
+        "forward_decorrelation",
+        "forward_occupancy",
+        "forward_energies",
+        "forward_refinement",
+    ),
+    "interpolation": (
+        "interpolation_paths",
+        "interpolation_jsd",
+        "interpolation_energies",
+        "interpolation_refinement",
+    ),
     "training": (),
 }
 DATASET_NAMES = {"qm9": "QM9", "drugs": "Drugs"}

@@ -17,6 +17,7 @@ TITLES = {
     "occupancy": "Metastate occupancies",
     "interpolation_paths": "Transition paths",
     "energies": "Force-field energies",
+    "refinement": "Refined samples",
 }
 #: metric -> (name, unit, better)
 METRICS = {
@@ -51,14 +52,27 @@ METRICS = {
     "energy_overlap": ("Overlap with the reference's energies", "share", "higher"),
     "energy_within": ("Near the reference's median", "share of frames", "higher"),
     "energy_excess": ("Median above the reference's", "kJ/mol a heavy atom", "zero"),
+    "bond_ratio": ("Bond length", "JSD, of the matched oracle's", "lower"),
+    "angle_ratio": ("Bond angle", "JSD, of the matched oracle's", "lower"),
+    "all_atom_overlap": ("Overlap of energies", "all atoms, with the MD's", "higher"),
+    "torsion_change": ("Torsion", "JSD, refined less raw", ""),
+    "refined_share": ("Refined", "share of frames", "higher"),
+    "reflected_share": ("Reflected", "share of frames", "lower"),
+    "flagged_frame": ("Flagged: overlapping atoms or not finite", "share of frames", "lower"),
+    "flagged_stereo": ("Flagged: another stereoisomer", "share of frames", "lower"),
+    "flagged_dynamics": ("Flagged: broken or unstable while refined", "share of frames", "lower"),
+    "flagged_molecule": ("Flagged: no parameters or wrong atoms", "share of frames", "lower"),
+    "torsions_kept_stiff": ("Within 30° while held stiffly", "share of frames", "higher"),
+    "torsions_kept": ("Within 30° at the end", "share of frames", "higher"),
 }
-#: the paper's metrics of each table; further ones follow in a table of their own
+#: the paper's metrics of each table (ours, of what is not in the paper); further ones follow in a table of their own
 PAPER_METRICS = {
     "conformer_covmat": ("cov_r", "mat_r", "cov_p", "mat_p"),
     "jsd": ("jsd_bond_length", "jsd_bond_angle", "jsd_torsion", "jsd_tica_0", "jsd_tica_0_1"),
     "decorrelation": ("jsd_decorrelation",),
     "occupancy": ("jsd_occupancy",),
     "interpolation_paths": ("jsd_path_occupancy", "path_probability", "valid_path_rate", "valid_path_probability"),
+    "refinement": ("bond_ratio", "angle_ratio", "all_atom_overlap", "torsion_change", "refined_share"),
 }
 _WIDEST = 5
 _PAPER_TABLES = ("table1", "table2", "figure3a")

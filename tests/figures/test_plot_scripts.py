@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib.util
 from pathlib import Path
 
+import h5py
+import numpy as np
 import pytest
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "workflow" / "scripts"
@@ -74,6 +76,22 @@ def test_paths(qm9, tmp_path):
     run("plot_paths", "--evaluation", qm9 / "evaluation" / "interpolation.h5", "--table",
         qm9 / "interpolation_paths.csv", "--samples", samples, *flags(tmp_path, *names))  # fmt: skip
     assert made(tmp_path) == both(*names)
+
+
+def test_refinement(qm9, tmp_path):
+    rng = np.random.default_rng(0)
+    for name, molecule in (("egi", "mol_1"), ("etkdg", "mol_0")):
+        with h5py.File(tmp_path / f"{name}.h5", "w") as file:
+            for energies, level in (("energy_before", 900), ("energy_after", 60), ("energy_md", 50)):
+                file[f"{molecule}/{energies}"] = level + 9 * rng.normal(size=(2, 30))
+            file[f"{molecule}/energy_before"][0, :4] = np.nan, 1e300, -1e5, np.nan
+    given = [f"{name}={tmp_path / f'{name}.h5'}" for name in ("egi", "etkdg")]
+    for figure, molecule in (("both", "mol_1"), ("null_only", "mol_0"), ("nothing", "mol_9")):
+        folder = tmp_path / figure
+        folder.mkdir()
+        run("plot_refinement", "--evaluation", qm9 / "evaluation" / "unconditional.h5", "--refined", *given,
+            "--molecule", molecule, *flags(folder, "figure"))  # fmt: skip
+        assert made(folder) == both("figure")
 
 
 def test_training(qm9, tmp_path):

@@ -22,6 +22,7 @@ from egi.config import SimulationSettings, load_settings, parse_settings
 from egi.data.storage import Reader, create
 from egi.md import refine as module
 from egi.md.common import Rejected
+from egi.md.frames import write_frames
 from egi.md.refine import STATUSES, Refiner
 from egi.md.refine_samples import Source, refine_molecule
 from egi.md.refinement_settings import RefinementSettings
@@ -294,9 +295,21 @@ def test_a_molecules_samples(source, molecule):
     assert made.arrays["reflected"].tolist() == [[False, True, False], [False, False, False]]
     assert made.attributes == {"redrawn": 1}
     assert (made.row["frames"], made.row["ok"], made.row["reflected"], made.row["not_finite"]) == (6, 5, 1, 1)
+    assert made.arrays["energy_md"].shape == (0,) and made.row["all_atom_overlap"] == ""  # no MD here
     missing = refine_molecule(source, "other")
     assert (missing.arrays["status"] == STATUSES.index("no_parameters")).all()
     assert "charges.json does not exist" in missing.row["reason"]
+
+
+def test_energies_are_compared_with_those_of_the_mds_frames(source, md):
+    positions, energies = md
+    for replica, part in enumerate((positions[:300], positions[300:])):
+        times = np.arange(len(part)) * 0.4
+        write_frames(source.md / "m" / f"replica_{replica}.xtc", part * 0.1, times, np.zeros((len(part), 3, 3)))
+    made = refine_molecule(source, "m")
+    np.testing.assert_allclose(made.arrays["energy_md"], energies, atol=8.0)  # XTC keeps 0.01 angstrom
+    assert made.row["energy_md_median"] == pytest.approx(np.median(energies), abs=1)
+    assert 0.1 < made.row["all_atom_overlap"] <= 1
 
 
 def test_conformers_take_the_samples_place_as_a_null_model(source, molecule):

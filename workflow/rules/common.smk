@@ -111,6 +111,12 @@ def of_source(source):
     return "|".join(names) or "(?!)"
 
 
+def refining():
+    """Wildcard constraint: datasets whose samples are refined."""
+    names = [n for n, s in SETTINGS.datasets.items() if s.refinement.enabled]
+    return "|".join(names) or "(?!)"
+
+
 def manifests(wildcards):
     return [
         f"results/{wildcards.dataset}/md/shard_{i}.csv"
@@ -174,6 +180,14 @@ def refined_samples(wildcards):
     return [f"{folder}/{name}_refined.h5" for name in refined_methods(wildcards)]
 
 
+def shown_refined(wildcards):
+    """Refined samples to draw by method: EGInterpolator's, else the last method's, and the null model's."""
+    files = dict(zip(refined_methods(wildcards), refined_samples(wildcards)))
+    return {
+        m: files[m] for m in ("egi" if "egi" in files else list(files)[-2], "etkdg")
+    }
+
+
 def path_samples(wildcards):
     """Interpolations to draw: EGInterpolator's, else the last method's."""
     paths = samples(wildcards, "interpolation")
@@ -204,6 +218,8 @@ def tables(dataset):
     ]
     names += ["interpolation_paths"] if "interpolation" in tasks else []
     names += [f"{task}_energies" for task in tasks if has_charges(dataset)]
+    if SETTINGS.datasets[dataset].refinement.enabled:
+        names += [f"{task}_refinement" for task in tasks]
     return [f"results/{dataset}/{name}.csv" for name in names]
 
 
@@ -261,6 +277,7 @@ def all_figures():
                 else ("occupancy", "autocorrelation", "surface")
             )
             kinds += ("energies",) if has_charges(dataset) else ()
+            kinds += ("refinement",) if settings.refinement.enabled else ()
             names += [f"{task}_{kind}" for kind in ("distributions", "jsd", *kinds)]
         made += [path.format(dataset=dataset) for path in figures(*names)]
     return made

@@ -165,3 +165,29 @@ rule evaluate_paths:
         "python {SCRIPTS}/evaluate_paths.py --config {CONFIG} --dataset {wildcards.dataset}"
         " --trajectories {input.trajectories} --pairs {input.pairs} --samples {params.samples}"
         " --table {output.table} --per-molecule {output.per_molecule} &> {log}"
+
+
+rule evaluate_refinement:
+    """What refinement did to each method's samples; only where the config enables it."""
+    input:
+        refined=lambda w: [path.replace(".h5", ".csv") for path in refined_samples(w)],
+        distances="results/{dataset}/{task}_jsd_per_molecule.csv",
+    output:
+        table="results/{dataset}/{task}_refinement.csv",
+        per_molecule="results/{dataset}/{task}_refinement_per_molecule.csv",
+    log:
+        "results/{dataset}/logs/evaluate_refinement_{task}.log",
+    benchmark:
+        "results/{dataset}/benchmarks/evaluate_refinement_{task}.tsv"
+    wildcard_constraints:
+        dataset=refining(),
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    params:
+        settings=section("evaluation"),
+        seed=SETTINGS.seed,
+    shell:
+        "python {SCRIPTS}/evaluate_refinement.py --config {CONFIG} --dataset {wildcards.dataset}"
+        " --refined {input.refined} --distances {input.distances}"
+        " --table {output.table} --per-molecule {output.per_molecule} &> {log}"

@@ -91,6 +91,8 @@ rule refine:
         "results/{dataset}/logs/refine_{task}_{method}.log",
     benchmark:
         "results/{dataset}/benchmarks/refine_{task}_{method}.tsv"
+    wildcard_constraints:
+        dataset=refining(),
     threads: SETTINGS.threads
     resources:
         mem_mb=8000,
@@ -116,6 +118,8 @@ rule refine_etkdg:
         "results/{dataset}/logs/refine_{task}_etkdg.log",
     benchmark:
         "results/{dataset}/benchmarks/refine_{task}_etkdg.tsv"
+    wildcard_constraints:
+        dataset=refining(),
     threads: SETTINGS.threads
     resources:
         mem_mb=8000,

@@ -135,6 +135,29 @@ rule plot_paths:
         " --surface {output[0]} --keyframes {output[2]} --statistics {output[4]} &> {log}"
 
 
+rule plot_refinement:
+    """Raw and refined frames of one molecule side by side, a method and the null model (not in the paper)."""
+    input:
+        evaluation="results/{dataset}/evaluation/{task}.h5",
+        refined=lambda w: shown_refined(w).values(),
+    output:
+        figures("{task}_refinement"),
+    log:
+        "results/{dataset}/logs/plot_refinement_{task}.log",
+    benchmark:
+        "results/{dataset}/benchmarks/plot_refinement_{task}.tsv"
+    wildcard_constraints:
+        dataset=refining(),
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    params:
+        refined=lambda w: [f"{m}={path}" for m, path in shown_refined(w).items()],
+    shell:
+        "python {SCRIPTS}/plot_refinement.py --config {CONFIG} --dataset {wildcards.dataset}"
+        " --evaluation {input.evaluation} --refined {params.refined} --figure {output[0]} &> {log}"
+
+
 rule report:
     """One self-contained page of what ran, every table and figure, and trajectories to look at."""
     input:

@@ -18,8 +18,8 @@ FLAGS = {
 }
 _COPIED = ("torsions_kept_stiff", "torsions_kept", "all_atom_overlap")
 _ORACLE = "md_oracle_matched"
-METRICS = ("bond_ratio", "angle_ratio", "all_atom_overlap", "torsion_change", "refined_share", "reflected_share", *FLAGS,
-           "torsions_kept_stiff", "torsions_kept")  # fmt: skip
+METRICS = ("bond_ratio", "angle_ratio", "all_atom_overlap", "torsion_change", "refined_share", "reflected_share",
+           *FLAGS, "torsions_kept_stiff", "torsions_kept")  # fmt: skip
 
 
 def rows(counted: pd.DataFrame, distances: pd.DataFrame) -> list[Row]:

@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 TABLES = {"forward_jsd": "jsd", "forward_decorrelation": "decorrelation", "forward_occupancy": "occupancy",
-          "interpolation_paths": "paths"}  # fmt: skip
+          "forward_energies": "energies", "interpolation_paths": "paths"}  # fmt: skip
 
 
 @pytest.mark.parametrize("enabled", [False, True])
@@ -21,14 +21,19 @@ def test_refinement_runs_only_where_it_is_enabled(tmp_path, enabled):
     (tmp_path / "mine.yaml").write_text(f"defaults: {{refinement: {{enabled: {str(enabled).lower()}}}}}\n")
     command = [sys.executable, "-m", "snakemake", "-s", str(ROOT / "Snakefile"), "--directory", str(tmp_path), "-np"]
     targets = [f"results/drugs/{table}.csv" for table in TABLES]
+    targets += ["results/drugs/forward_refinement.csv", "results/report.html"] if enabled else []
     flags = ["--cores", "1", "--configfile", "config/config.yaml", "mine.yaml", "--", *targets]
     done = subprocess.run([*command, *flags], capture_output=True, text=True, cwd=tmp_path)
     output = done.stdout + done.stderr
     assert done.returncode == 0, output[-3000:]
-    assert len(re.findall(r"^rule refine:", output, re.MULTILINE)) == (8 if enabled else 0)
+    rules = re.findall(r"^rule (\w+):", output, re.MULTILINE)
+    drawn = [rules.count(rule) for rule in ("refine", "refine_etkdg", "evaluate_refinement", "plot_refinement")]
+    assert drawn == ([15, 4, 4, 4] if enabled else [0, 0, 0, 0])
     for table, rule in TABLES.items():
         task = table.split("_")[0]
-        found = re.search(rf"evaluate_{rule}\.py .* --samples (.*) --table", output).group(1).split()
+        lines = re.findall(rf"evaluate_{rule}\.py (.*)", output)
+        command = next(line for line in lines if f" results/drugs/{table}.csv " in line)
+        found = re.search(r" --samples (.*?) --", command).group(1).split()
         raw = 6 if task == "forward" else 2
         null = rule != "paths"  # conformers join no two states
         assert len(found) == (2 * raw + null if enabled else raw), rule

@@ -28,21 +28,8 @@ class Stereocentres:
 
 
 def stereocentres(record: MoleculeRecord) -> Stereocentres:
-    """Centres with four neighbours whose hand the molecule states, at least three of them modelled.
-
-    RDKit's tag says which way neighbours 2 to 4 turn seen from the first; the neighbour that is not modelled (a
-    hydrogen) is put first, at the cost of a sign for each place that it moves.
-    """
-    place = {atom: i for i, atom in enumerate(record.modelled.tolist())}
-    turn = {Chem.ChiralType.CHI_TETRAHEDRAL_CCW: -1, Chem.ChiralType.CHI_TETRAHEDRAL_CW: 1}
-    found = []
-    for atom in record.mol.GetAtoms():
-        around = [bond.GetOtherAtomIdx(atom.GetIdx()) for bond in atom.GetBonds()]
-        missing = [i for i, a in enumerate(around) if a not in place]
-        if atom.GetChiralTag() in turn and len(around) == 4 and len(missing) <= 1 and atom.GetIdx() in place:
-            first = missing[0] if missing else 0
-            others = [place[a] for i, a in enumerate(around) if i != first]
-            found.append((place[atom.GetIdx()], others, turn[atom.GetChiralTag()] * (-1) ** first))
+    """Centres with four neighbours whose hand the molecule states, at least three of them modelled."""
+    found = [of_centre[0] for of_centre in _triples(record)]
     return Stereocentres(
         np.array([c for c, _, _ in found], dtype=np.int64),
         np.array([n for _, n, _ in found], dtype=np.int64).reshape(-1, 3),
@@ -86,15 +73,37 @@ def double_bonds(record: MoleculeRecord) -> DoubleBonds:
 
 
 def stereo_index(record: MoleculeRecord) -> np.ndarray:
-    """Stereocentres as rows of one array, for networks that see handedness.
+    """Stereocentres as columns of one array, for networks that see handedness.
 
     Returns
     -------
     (4, k) int ndarray
-        The centre, then three neighbours in the order that makes their signed volume about the centre positive in
-        the molecule's own hand.
+        A centre, then three of its modelled neighbours in the order that makes their signed volume about the centre
+        positive in the molecule's own hand. A centre has a column for each choice of three: one, or four.
     """
-    centres = stereocentres(record)
-    swapped = centres.neighbours[:, [0, 2, 1]]
-    ordered = np.where(centres.sign[:, None] < 0, swapped, centres.neighbours)
-    return np.column_stack([centres.centre, ordered]).T
+    columns = [
+        [centre, *(others if sign > 0 else others[::-1])]
+        for of_centre in _triples(record) for centre, others, sign in of_centre
+    ]  # fmt: skip
+    return np.array(columns, dtype=np.int64).reshape(-1, 4).T
+
+
+def _triples(record: MoleculeRecord) -> list[list[tuple[int, list[int], int]]]:
+    """A list a centre: the centre, three of its modelled neighbours, and the sign of their signed volume.
+
+    RDKit's tag says which way neighbours 2 to 4 turn seen from the first. The neighbour that is left out (a hydrogen
+    that is not modelled, or each in turn) is put first, at the cost of a sign for each place that it moves.
+    """
+    place = {atom: i for i, atom in enumerate(record.modelled.tolist())}
+    turn = {Chem.ChiralType.CHI_TETRAHEDRAL_CCW: -1, Chem.ChiralType.CHI_TETRAHEDRAL_CW: 1}
+    found = []
+    for atom in record.mol.GetAtoms():
+        around = [bond.GetOtherAtomIdx(atom.GetIdx()) for bond in atom.GetBonds()]
+        missing = [i for i, a in enumerate(around) if a not in place]
+        if atom.GetChiralTag() in turn and len(around) == 4 and len(missing) <= 1 and atom.GetIdx() in place:
+            found.append([
+                (place[atom.GetIdx()], [place[a] for i, a in enumerate(around) if i != out],
+                 turn[atom.GetChiralTag()] * (-1) ** out)
+                for out in missing or range(4)
+            ])  # fmt: skip
+    return found

@@ -15,14 +15,19 @@ from egi.data.batches import graph_of
 from egi.metrics.validity import isomers
 
 
-@pytest.mark.parametrize("smiles", ["C[C@@H](O)CC#N", "C[C@H](O)CC#N", "C#C[C@@](O)(CC)COC", "O[C@H]1CCO[C@@H]1C"])
-def test_neighbours_stand_in_the_order_of_a_positive_volume(smiles):
+@pytest.mark.parametrize(
+    ("smiles", "columns"),
+    [("C[C@@H](O)CC#N", 1), ("C[C@H](O)CC#N", 1), ("C#C[C@@](O)(CC)COC", 4), ("C#C[C@](O)(CC)COC", 4),
+     ("O[C@H]1CCO[C@@H]1C", 2), ("CCO", 0)],
+)  # fmt: skip
+def test_neighbours_stand_in_the_order_of_a_positive_volume(smiles, columns):
+    """All choices of three of a centre's modelled neighbours."""
     mol = Chem.AddHs(Chem.MolFromSmiles(smiles))
     AllChem.EmbedMolecule(mol, randomSeed=3)
     positions = mol.GetConformer().GetPositions()
     record = record_of(mol, "m")
     index = stereo_index(record)
-    assert index.shape == (4, smiles.count("[C@"))
+    assert index.shape == (4, columns) and len({tuple(sorted(column)) for column in index.T.tolist()}) == columns
     centre, *neighbours = positions[record.modelled][index]
     a, b, c = (n - centre for n in neighbours)
     assert (np.einsum("ki,ki->k", a, np.cross(b, c)) > 0).all()

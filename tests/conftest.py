@@ -87,6 +87,14 @@ def _arrays(method: str, paths: bool, rng: np.random.Generator) -> figure_data.A
     points = np.array([[-1.0, 0.0], [1.0, 0.8], [0.8, -0.9]])[states] + 0.25 * rng.normal(size=(600, 2))
     lags = np.exp(-np.arange(40) / np.array([[4.0], [12.0]]) * (1 + 4 * spread))
     made |= {"autocorrelation": lags, "tica": points, "metastate": states, "occupancy": np.bincount(states) / 600}
+    if method == "reference":
+        made |= {
+            "lags_ps": np.array([10.4, 20.8, 31.2]),
+            "timescales_ps": np.array([[80.0, 20], [90, 25], [95, np.nan]]),
+        }
+        made |= {"mfpt_error": np.full((3, 3), 0.1)}
+    if method != "geotdm":
+        made |= {"mfpt_ps": (1 + 3 * spread) * 50 * np.array([[0, 2, 9], [1, 0, 6], [1, 3, 0]])}
     if paths:
         way = np.linspace(points[states == 0][:3], points[states == 1][:3], 60, axis=1)
         made["paths"] = way + 0.1 * rng.normal(size=way.shape)

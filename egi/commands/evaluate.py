@@ -76,7 +76,7 @@ def score(case: evaluation.Case, settings: EvaluationSettings, seed: int) -> tup
 
 def draw(data: Path, folder: Path) -> None:
     """Distributions, autocorrelations, occupancies and free energy surfaces, SVG and PNG."""
-    from egi.figures import distributions, dynamics, surfaces  # matplotlib is slow to import
+    from egi.figures import distributions, dynamics, kinetics, surfaces  # matplotlib is slow to import
     from egi.figures.evaluation import Evaluation
     from egi.figures.style import save
 
@@ -86,6 +86,7 @@ def draw(data: Path, folder: Path) -> None:
             "distributions": distributions.distributions(distributions.histograms_of(found, methods, 1), found.edges),
             "autocorrelation": dynamics.autocorrelations(found, methods=methods, molecules=1),
             "occupancy": dynamics.occupancies(found, methods=methods, molecules=1),
+            "kinetics": kinetics.kinetics(found, methods=methods, molecules=1),
             "surfaces": surfaces.surfaces(found, methods=methods, molecules=1),
         }
     for name, figure in figures.items():

@@ -16,6 +16,7 @@ paper              function
 13-16              `training.alpha_logits`
 loss curves        `training.training_curves`
 energies           `energies.energies`
+timescales         `kinetics.kinetics`
 =================  ===========================================================================
 
 Figures 1 and 2 are drawings. Functions return a matplotlib `Figure` and use no global state; draw and save them

@@ -20,6 +20,7 @@ from egi.figures.style import (
     name_of,
     new_figure,
     nothing,
+    title_of,
 )
 
 
@@ -54,7 +55,7 @@ def occupancies(evaluation: Evaluation, methods: Sequence[str] = SHOWN, molecule
                 blank(ax, f"{name_of(method)}: {evaluation.why_missing(molecule, method, 'metastate')}")
                 continue
             occupancy(ax, reference, values, method)
-            ax.set_title(name_of(method), color=colour_of(method))
+            ax.set_title(title_of(method), color=colour_of(method))
             ax.set_ylabel(f"{molecule}\noccupancy" if ax is row[0] else "")
     legend_below(figure, axes, columns=6)
     return figure
@@ -91,7 +92,7 @@ def autocorrelations(evaluation: Evaluation, methods: Sequence[str] = SHOWN, mol
                 blank(ax, f"{name_of(method)}: {evaluation.why_missing(molecule, method, 'autocorrelation')}")
                 continue
             autocorrelation(ax, values, evaluation.interval_ps)
-            ax.set_title(name_of(method), color=colour_of(method))
+            ax.set_title(title_of(method), color=colour_of(method))
         row[0].set_ylabel(f"{molecule}\nautocorrelation")
         row[0].annotate("1/e", (1, np.exp(-1)), xycoords=("axes fraction", "data"), ha="right", va="bottom",
                         fontsize=8, color="#666666")  # fmt: skip

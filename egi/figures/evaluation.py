@@ -58,10 +58,10 @@ class Evaluation:
     def methods(self, molecule: str, wanted: Sequence[str] = ()) -> list[str]:
         """Methods of a molecule in the order of legends, the reference first.
 
-        With `wanted`, the reference and those, raw and refined; all, if none of the generated ones is wanted.
+        With `wanted`, the reference and those; all, if none of the generated ones is wanted.
         """
         every = ordered(set(self._file[molecule]))
-        kept = [m for m in every if m.removesuffix("_refined") in (REFERENCE, *wanted)]
+        kept = [m for m in every if m in (REFERENCE, *wanted)]
         return kept if set(kept) - {REFERENCE, ORACLE} else every
 
     def array(self, molecule: str, method: str, name: str) -> np.ndarray | None:

@@ -15,6 +15,7 @@ from pathlib import Path
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 
 from egi.data.storage import atomic
@@ -45,7 +46,7 @@ _CUT_ORACLE = re.compile(r"md_oracle_(\d+)")
 _SPARE = ("#332288", "#999933", "#661100", "#44AA99")
 
 #: methods that figures with a panel or a line a method show, unless told otherwise
-SHOWN = (ORACLE, "egi", "egi_naive", "geotdm")
+SHOWN = (ORACLE, "egi", "egi_refined", "egi_naive", "geotdm")
 
 #: ten metastates, in order; light enough to lie under black and red markers
 METASTATES = (
@@ -97,6 +98,11 @@ def name_of(method: str) -> str:
     return f"{name}, refined" if refined else name
 
 
+def title_of(method: str) -> str:
+    """Name of a method above a panel: without what stands in brackets."""
+    return re.sub(r" \(.*?\)", "", name_of(method))
+
+
 def colour_of(method: str) -> str:
     """Colour of a method; one without its own gets a spare one that depends on its name only."""
     base, _ = _base(method)
@@ -138,6 +144,13 @@ def new_figure(
     """A figure of `rows` x `columns` panels of the given size in inches; axes as a 2D array."""
     figure = Figure(figsize=(panel[0] * columns, panel[1] * rows), layout="constrained")
     return figure, figure.subplots(rows, columns, squeeze=False, **options)
+
+
+def log_ticks(axis: Axis) -> None:
+    """A logarithmic axis whose ticks read 1, 2, 5, 10, …, as plain numbers."""
+    axis.set_major_formatter("{x:g}")
+    axis.set_minor_formatter(lambda value, _: f"{value:g}" if f"{value:e}"[0] in "25" else "")
+    axis.set_tick_params(which="minor", labelsize=7)
 
 
 def legend_below(figure: Figure, axes: np.ndarray, columns: int = 4) -> None:

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from scipy.ndimage import gaussian_filter
 
 from egi.figures.evaluation import Evaluation
-from egi.figures.style import METASTATES, REFERENCE, SHOWN, blank, colour_of, name_of, new_figure, nothing
+from egi.figures.style import METASTATES, REFERENCE, SHOWN, blank, colour_of, name_of, new_figure, nothing, title_of
 
 BINS = 60
 LARGEST_KT = 6.0
@@ -104,8 +104,13 @@ def surfaces(evaluation: Evaluation, methods: Sequence[str] = SHOWN, molecules: 
             if points is None or reference is None:
                 blank(ax, f"{name_of(method)}: {evaluation.why_missing(molecule, method, 'tica')}")
                 continue
-            drawn = surface(ax, points, bounds_of(reference, 0.2))
-            ax.set_title(name_of(method), color=colour_of(method))
+            bounds = bounds_of(reference, 0.2)
+            drawn = surface(ax, points, bounds)
+            outside = ((points < bounds[:, 0]) | (points > bounds[:, 1])).any(1).mean()
+            if outside > 0:
+                ax.annotate(f"{max(outside, 0.01):.0%} outside", (0.03, 0.03), xycoords="axes fraction", fontsize=7.5,
+                            bbox={"fc": "white", "ec": "none", "alpha": 0.8, "pad": 1})  # fmt: skip
+            ax.set_title(title_of(method), color=colour_of(method))
             ax.set_ylabel(f"{molecule}\nTICA-1" if ax is row[0] else "")
     if drawn is not None:
         figure.colorbar(drawn, ax=axes, label="Free energy (kT)", shrink=0.85, aspect=30)

@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from egi.figures.style import legend_below, line_of, new_figure, nothing
+from egi.figures.style import legend_below, line_of, log_ticks, new_figure, nothing
 
 COORDINATES = "#0072B2"
 INVARIANTS = "#E69F00"
@@ -38,9 +38,7 @@ def training_curves(curves: dict[str, dict[str, pd.DataFrame]]) -> Figure:
         ax.set_xlabel("Step")
         ax.set_ylabel("Loss")
         ax.set_yscale("log")
-        ax.yaxis.set_major_formatter("{x:g}")
-        ax.yaxis.set_minor_formatter(lambda value, _: f"{value:g}" if f"{value:e}"[0] in "25" else "")
-        ax.tick_params(axis="y", which="minor", labelsize=7)
+        log_ticks(ax.yaxis)
     legend_below(figure, axes)
     return figure
 

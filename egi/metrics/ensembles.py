@@ -55,7 +55,7 @@ class Ensemble:
     @property
     def name(self) -> str:
         """Name in the files for figures."""
-        return f"{self.method}_refined" if self.refined else self.method
+        return label(self.method, self.refined)
 
     @property
     def frames(self) -> int:
@@ -230,6 +230,11 @@ def check_interval(reader: Reader, interval_ps: float) -> None:
 def truncated(ensemble: Ensemble, frames: int) -> Ensemble:
     """Each trajectory cut to `frames` frames, as forward roll-outs are to the reference's length (FACTS 14)."""
     return replace(ensemble, trajectories=[t[:frames] for t in ensemble.trajectories])
+
+
+def label(method: str, refined: bool) -> str:
+    """Name of a method's raw or refined frames in the files for figures."""
+    return f"{method}_refined" if refined else method
 
 
 def sample_files(given: list[str]) -> list[tuple[str, Path]]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -30,6 +30,7 @@ from egi.metrics.comparison import (
     Attempted,
     attempted,
 )
+from egi.metrics.distributions import LIMITS
 from egi.metrics.dynamics import TimeBins
 from egi.metrics.ensembles import (
     Ensemble,
@@ -38,6 +39,7 @@ from egi.metrics.ensembles import (
     check_interval,
     cut,
     frames_of,
+    label,
     measures_of,
     observe,
     read_md,
@@ -205,7 +207,12 @@ def distributions_of(case: Case, settings: EvaluationSettings, seed: int) -> Out
     rows, observed = _score_all(case, FRAME_METRICS, _score)
     states = case.metastates(reference, settings, seed)
     models = Models(tica, states, time_bins(settings), case.interval_ps)
-    return Outcome(case.record.id, rows, arrays_of(reference, observed, models))
+    arrays = arrays_of(reference, observed, models)
+    for kind, atoms in zip(LIMITS, astuple(case.measures.coordinates), strict=True):
+        arrays[reference.name].datasets[f"atoms_{kind}"] = case.record.modelled[atoms]
+        for row in (r for r in rows if r.score.metric == f"jsd_{kind}" and r.score.value is not None):
+            arrays[label(row.method, row.refined)].datasets[row.score.metric] = row.score.each
+    return Outcome(case.record.id, rows, arrays)
 
 
 def time_bins(settings: EvaluationSettings) -> TimeBins:

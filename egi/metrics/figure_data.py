@@ -14,10 +14,12 @@ dataset              shape                       meaning
 ``metastate``        [frames]                    metastate of the same frames
 ``occupancy``        [metastates]                share of frames
 ``paths``            [<= 12, T, 2]               whole trajectories in TICA space
+``jsd_torsion`` …    [torsions]                  distance of each bond, angle, torsion from the reference's
+``atoms_torsion`` …  [torsions, 4]               their atoms, as the SDF file counts them from 0; ``reference`` only
 ``lags_ps``          [lags]                      of ``timescales_ps``; both for ``reference`` only
 ``timescales_ps``    [lags, 3]                   implied timescales of the microstate MSM; NaN if disconnected
-``mfpt_ps``          [metastates, metastates]    mean first passage times, row to column; ``reference`` only
-``mfpt_error``       [metastates, metastates]    standard error of their log10, from the replicas
+``mfpt_ps``          [metastates, metastates]    mean first passage times, row to column
+``mfpt_error``       [metastates, metastates]    standard error of their log10, from the replicas; ``reference`` only
 ``energy``           [frames]                    kJ/mol a heavy atom above the reference's median; in the other file
 ===================  ==========================  ==============================================================
 
@@ -86,11 +88,11 @@ def arrays_of(reference: Observed, others: list[Observed], models: Models) -> di
     """
     made = {seen.name: _arrays(seen, models) for seen in (reference, *others)}
     if models.states.error is None:
-        made[reference.name].datasets.update(_kinetics(reference, models.states.get(), models.interval_ps))
+        made[reference.name].datasets.update(_timescales(reference, models.states.get(), models.interval_ps))
     return made
 
 
-def _kinetics(reference: Observed, model: msm.MetastateModel, interval_ps: float) -> dict[str, np.ndarray]:
+def _timescales(reference: Observed, model: msm.MetastateModel, interval_ps: float) -> dict[str, np.ndarray]:
     longest = max(map(len, reference.series)) - 1
     lags = sorted({round(model.lag * factor) for factor in LAG_FACTORS} & set(range(1, longest)))
     micro = [model.microstates_of(s) for s in reference.series]
@@ -98,7 +100,6 @@ def _kinetics(reference: Observed, model: msm.MetastateModel, interval_ps: float
     return {
         "lags_ps": np.array(lags, dtype=float) * interval_ps,
         "timescales_ps": times * interval_ps,
-        "mfpt_ps": msm.mean_first_passage_times(model.transition, model.lag * interval_ps),
         "mfpt_error": model.passage_error,
     }
 
@@ -117,6 +118,12 @@ def _arrays(seen: Observed, models: Models) -> Arrays:
         every = model.assign(seen.torsion)
         return {"metastate": every[some], "occupancy": msm.occupancy([every], model.metastates)}
 
+    def _passage_times():
+        model: msm.MetastateModel = models.states.get()
+        own = [model.assign(s) for s in seen.series]
+        transition = msm.markov_model(own, model.lag, model.metastates).transition
+        return {"mfpt_ps": msm.mean_first_passage_times(transition, model.lag * models.interval_ps)}
+
     def _trajectories():
         return {"paths": np.stack([models.tica.get().project(s, 2) for s in seen.whole()[:MOST_PATHS]])}
 
@@ -128,6 +135,7 @@ def _arrays(seen: Observed, models: Models) -> Arrays:
         "autocorrelation": _autocorrelation,
         "tica": lambda: {"tica": models.tica.get().project(seen.torsion[some], 2)},
         "metastate": _in_metastates,
+        "mfpt_ps": _passage_times,
         "paths": _trajectories,
     }
     for name, step in steps.items():

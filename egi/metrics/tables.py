@@ -65,7 +65,8 @@ def summary(rows: list[Row], metrics: tuple[str, ...], resamples: int, seed: int
     -------
     DataFrame
         ``{metric}_mean``, ``_median``, ``_molecules``, ``_values``, ``_left_out`` (molecules with a status other than
-        ok), intervals, ``_values_mean`` and ``_values_median`` over all values rather than molecules, and ``reason``.
+        ok), ``_values_mean`` and ``_values_median`` over all values rather than molecules, the ends ``_low`` and
+        ``_high`` of each mean's and median's interval, and ``reason``.
     """
     groups: dict[tuple[str, bool], dict[str, list[Row]]] = {}
     for row in sorted(rows, key=lambda r: (rank(r.method), r.method, r.refined)):
@@ -87,16 +88,18 @@ def summary(rows: list[Row], metrics: tuple[str, ...], resamples: int, seed: int
 def _statistics(rows: list[Row], resamples: int, rng: np.random.Generator) -> tuple[dict[str, Any], str]:
     scored = [row.score for row in rows if row.score.value is not None]
     values = np.array([score.value for score in scored], dtype=float)
-    each = np.concatenate([np.empty(0), *(np.asarray(score.each, dtype=float).ravel() for score in scored)])
-    each = each[np.isfinite(each)]
+    behind = [np.asarray(score.each, dtype=float).ravel() for score in scored]
+    finite = [known for each in behind if len(known := each[np.isfinite(each)])]
+    each = np.concatenate([np.empty(0), *finite])
     columns: dict[str, Any] = {}
     for name in _STATISTICS:
         columns[name] = getattr(np, name)(values) if len(values) else None
     columns |= {"molecules": len(values), "values": len(each), "left_out": len(rows) - len(values)}
     for name in _STATISTICS:
-        low, high = interval(values, name, resamples, rng) if len(values) > 1 else (None, None)
-        columns |= {f"{name}_low": low, f"{name}_high": high}
         columns[f"values_{name}"] = getattr(np, name)(each) if len(each) else None
+        for key, groups in ((name, values[:, None]), (f"values_{name}", finite)):
+            low, high = interval(groups, name, resamples, rng) if len(groups) > 1 else (None, None)
+            columns |= {f"{key}_low": low, f"{key}_high": high}
     return columns, _reason(rows, len(values))
 
 

@@ -77,8 +77,6 @@ PAPER_METRICS = {
 _WIDEST = 5
 _PAPER_TABLES = ("table1", "table2", "figure3a")
 _STATISTICS = ("mean", "median")
-_PARTS = ("mean", "median", "molecules", "values", "left_out", "mean_low", "mean_high", "median_low", "median_high",
-          "values_mean", "values_median")  # fmt: skip
 
 
 @dataclass(frozen=True)

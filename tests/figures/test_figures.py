@@ -12,8 +12,20 @@ import pytest
 from matplotlib.colors import to_rgb
 
 from egi.data.storage import Reader, StorageError
-from egi.figures import conformers, distributions, dynamics, energies, paths, structures, style, surfaces, training
+from egi.figures import (
+    conformers,
+    distributions,
+    dynamics,
+    energies,
+    kinetics,
+    paths,
+    structures,
+    style,
+    surfaces,
+    training,
+)
 from egi.figures.evaluation import Evaluation
+from egi.metrics import figure_data
 
 QUALITIES = {  # matrices of Viénot, Brettel and Mollon 1999 on linear RGB
     "protan": [[0.11238, 0.88762, 0.0], [0.11238, 0.88762, 0.0], [0.00401, -0.00401, 1.0]],
@@ -114,6 +126,37 @@ def test_autocorrelations_draw_the_line_at_one_over_e(unconditional):
     assert len(lines) == 2 + 1
     assert lines[-1].get_ydata()[0] == pytest.approx(1 / np.e)
     assert lines[0].get_xdata()[1] == pytest.approx(5.2)
+
+
+def test_kinetics_show_timescales_and_passage_times_with_the_references_error(unconditional):
+    figure = kinetics.kinetics(unconditional, ["md_oracle", "egi", "geotdm"], molecules=1)
+    left, right = figure.axes
+    assert list(left.get_lines()[0].get_ydata()) == [80, 90, 95]
+    assert "implied timescale (ps)" in texts(figure) and "passage time (ps)" in texts(figure)
+    assert {"MD oracle", "EGInterpolator"} <= set(texts(figure).split("\n")) and "GeoTDM" not in texts(figure)
+    times = unconditional.array("mol_0", "reference", "mfpt_ps")[~np.eye(3, dtype=bool)]
+    (bars,) = right.containers[0].lines[2]
+    ends = np.array(bars.get_segments())[:, :, 0]
+    np.testing.assert_allclose(ends, np.stack([times / 10**0.1, times * 10**0.1], axis=1), rtol=1e-5)
+
+
+def test_a_panel_says_how_much_lies_outside(tmp_path):
+    points = np.random.default_rng(1).normal(size=(400, 2))
+    far = np.where(np.arange(400)[:, None] < 100, points + 50, points)
+    with figure_data.create(tmp_path / "e.h5", 1.0) as file:
+        file.add(
+            "m", "CCO", {name: figure_data.Arrays({"tica": x}) for name, x in (("reference", points), ("egi", far))}
+        )
+    with Evaluation(tmp_path / "e.h5") as evaluation:
+        figure = surfaces.surfaces(evaluation, ["egi"])
+    reference, egi = figure.axes[:2]
+    assert not reference.texts and egi.texts[0].get_text() == "25% outside"
+    assert style.title_of("egi_naive") == "EGInterpolator-N" and style.title_of("egi") == "EGInterpolator"
+
+
+def test_methods_are_drawn_raw_unless_their_refined_frames_are_named(unconditional):
+    assert unconditional.methods("mol_0", ["egi"]) == ["reference", "egi"]
+    assert unconditional.methods("mol_0", ["egi_refined"]) == unconditional.methods("mol_0")  # there is none
 
 
 def test_energies_count_what_lies_beyond_the_axis_in_the_last_bin(example_results):

@@ -59,7 +59,7 @@ def test_distributions(qm9, tmp_path):
 
 
 def test_dynamics(qm9, tmp_path):
-    names = ("occupancy", "autocorrelation", "surface")
+    names = ("occupancy", "autocorrelation", "kinetics", "surface")
     run("plot_dynamics", "--evaluation", qm9 / "evaluation" / "unconditional.h5", *flags(tmp_path, *names))
     assert made(tmp_path) == both(*names)
 

@@ -42,7 +42,14 @@ def test_table_and_files(files, tmp_path, capsys):
     scores = pd.read_csv(tmp_path / "scores.csv").set_index(["method", "metric"])["value"]
     assert scores["md_oracle", "jsd_bond_length"] < scores["generated", "jsd_bond_length"]
     made = {path.name for path in tmp_path.iterdir()}
-    assert {"evaluation.h5", "distributions.svg", "autocorrelation.svg", "occupancy.svg", "surfaces.svg"} <= made
+    assert {
+        "evaluation.h5",
+        "distributions.svg",
+        "autocorrelation.svg",
+        "occupancy.svg",
+        "kinetics.svg",
+        "surfaces.svg",
+    } <= made
 
 
 @pytest.mark.parametrize(

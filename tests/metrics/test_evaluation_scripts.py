@@ -70,6 +70,11 @@ def test_distributions(evaluate, md_file, samples_file, tmp_path, synthetic):
         assert file["mol-a/egi/occupancy"][...].sum() == pytest.approx(1)
         assert file["mol-a/reference/mfpt_ps"].ndim == file["mol-a/reference/timescales_ps"].ndim == 2
         assert "missing_tica" in file["mol-rigid/egi"].attrs
+        each = file["mol-b/egi/jsd_bond_angle"][...]
+        assert file["mol-b/reference/atoms_bond_angle"].shape == (len(each), 3)
+        own = long[(long["method"] == "egi") & (long["molecule"] == "mol-b") & (long["metric"] == "jsd_bond_angle")]
+        assert own["value"].item() == pytest.approx(each.mean(), abs=1e-5) and own["values"].item() == len(each)
+        assert file["mol-a/md_oracle/mfpt_ps"].shape == file["mol-a/reference/mfpt_error"].shape
 
 
 def test_trajectories_are_cut_at_frames_that_are_not_finite(synthetic):

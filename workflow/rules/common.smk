@@ -274,7 +274,7 @@ def all_figures():
             kinds = (
                 ("paths", "keyframes", "statistics")
                 if task == "interpolation"
-                else ("occupancy", "autocorrelation", "surface")
+                else ("occupancy", "autocorrelation", "kinetics", "surface")
             )
             kinds += ("energies",) if has_charges(dataset) else ()
             kinds += ("refinement",) if settings.refinement.enabled else ()

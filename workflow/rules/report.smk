@@ -75,11 +75,16 @@ rule plot_distributions:
 
 
 rule plot_dynamics:
-    """Metastate occupancies, torsion autocorrelations and free energy surfaces (4C-G, 5A, 9)."""
+    """Metastate occupancies, torsion autocorrelations, kinetics, free energy surfaces (4C-G, 5A, 9)."""
     input:
         "results/{dataset}/evaluation/{task}.h5",
     output:
-        figures("{task}_occupancy", "{task}_autocorrelation", "{task}_surface"),
+        figures(
+            "{task}_occupancy",
+            "{task}_autocorrelation",
+            "{task}_kinetics",
+            "{task}_surface",
+        ),
     log:
         "results/{dataset}/logs/plot_dynamics_{task}.log",
     benchmark:
@@ -89,7 +94,7 @@ rule plot_dynamics:
         runtime=60,
     shell:
         "python {SCRIPTS}/plot_dynamics.py --config {CONFIG} --dataset {wildcards.dataset} --evaluation {input}"
-        " --occupancy {output[0]} --autocorrelation {output[2]} --surface {output[4]} &> {log}"
+        " --occupancy {output[0]} --autocorrelation {output[2]} --kinetics {output[4]} --surface {output[6]} &> {log}"
 
 
 rule plot_energies:

@@ -64,7 +64,7 @@ def write(folder: Path, molecules: int) -> tuple[Path, Path]:
             conformers = positions[:, record.modelled]
             md.add(record, {f"replica_{r}": walks(conformers, PHASES, rng) for r in range(REPLICAS)})
             for r in range(REPLICAS):
-                md._file[record.id][f"replica_{r}"].attrs["role"] = "oracle" if r == REPLICAS - 1 else "reference"
+                md.label(record.id, f"replica_{r}", role="oracle" if r == REPLICAS - 1 else "reference")
             drawn.add(record, {"samples": walks(conformers, SAMPLES, rng)})
     return reference, samples
 

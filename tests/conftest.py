@@ -51,9 +51,8 @@ def _write_inputs(folder: Path, rng: np.random.Generator) -> None:
     with create(folder / "trajectories" / "test.h5", "egi-trajectories", {}, interval_ps=INTERVAL_PS) as writer:
         for record, mol in molecules.values():
             writer.add(record, {f"replica_{k}": _motion(record, mol, 60, 0.02, rng)[None] for k in range(3)})
-            group = writer._file[record.id]
             for k in range(3):
-                group[f"replica_{k}"].attrs["role"] = "reference" if k < 2 else "oracle"
+                writer.label(record.id, f"replica_{k}", role="reference" if k < 2 else "oracle")
     for task, methods in METHODS.items():
         for method in methods:
             path = folder / "samples" / task / f"{method}.h5"

@@ -119,6 +119,10 @@ class Writer:
         for name, value in arrays.items():
             _write(group, name, np.asarray(value))
 
+    def label(self, molecule: str, name: str, **attributes: Any) -> None:
+        """Set attributes, plain values, of one array of a molecule."""
+        self._file[molecule][name].attrs.update(attributes)
+
     def copy(self, group: h5py.Group) -> None:
         """Copy a molecule's group from another file as it is."""
         self._file.copy(group, group.name.lstrip("/"))

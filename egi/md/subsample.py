@@ -183,7 +183,7 @@ def subsample_split(
                     continue
                 writer.add(record, {f"replica_{k}": arrays[k] for k in chosen})
                 for replica, role in chosen.items():
-                    writer._file[f"{molecule}/replica_{replica}"].attrs["role"] = role
+                    writer.label(molecule, f"replica_{replica}", role=role)
     return rejects
 
 

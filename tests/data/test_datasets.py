@@ -36,7 +36,7 @@ def trajectories(tmp_path):
             values = 1000 * np.arange(PHASES)[:, None] + np.arange(FRAMES)
             replica = np.broadcast_to(values[:, None, :, None], (PHASES, n, FRAMES, 3)).astype(np.float32)
             writer.add(record(k), {f"replica_{r}": replica for r in range(2)})
-            writer._file[f"m{k}/replica_1"].attrs["role"] = "oracle" if k == 2 else "reference"
+            writer.label(f"m{k}", "replica_1", role="oracle" if k == 2 else "reference")
     return tmp_path / "t.h5"
 
 

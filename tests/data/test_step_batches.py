@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from itertools import chain, pairwise
 
 import numpy as np
@@ -48,6 +49,19 @@ def test_bounded_batches_resume_and_are_shared_equally():
     ranks = [list(bounded(range(5, 12), share=(rank, 3))) for rank in range(3)]
     assert [len(batches) for batches in ranks] == [7, 7, 7]
     assert list(chain(*zip(*ranks, strict=True))) == list(bounded(range(15, 36)))
+
+
+@pytest.mark.parametrize(("ranks", "bounds"), [(2, Budget(COSTS, LIMITS)), (3, Budget(COSTS, LIMITS)), (4, None)])
+def test_ranks_have_equally_many_batches_and_no_item_twice_an_epoch(ranks, bounds):
+    steps = range(3, 40)
+    shares = [list(StepBatches(len(COSTS), 4, steps, 2, (rank, ranks), bounds)) for rank in range(ranks)]
+    assert {len(share) for share in shares} == {len(steps)} == {len(StepBatches(23, 4, steps, 2, (0, ranks), bounds))}
+    assert all(part for share in shares for part in share)
+    shown = Counter(pair for share in shares for part in share for pair in part)
+    assert set(shown.values()) == {1}  # no pair of epoch and item goes to two ranks or comes again
+    first, last = min(shown)[0], max(shown)[0]
+    for epoch in range(first + 1, last):
+        assert sorted(item for e, item in shown if e == epoch) == list(range(len(COSTS)))
 
 
 @pytest.mark.parametrize("ranks", [1, 2])

@@ -19,12 +19,14 @@ def test_round_trip(tmp_path, kind):
     positions = np.random.default_rng(0).normal(size=(3, made.mol.GetNumAtoms(), 3)).astype(np.float32)
     with create(path, kind, {"seed": 4}, interval_ps="5.2") as writer:
         writer.add(made, {"positions": positions}, redrawn=2)
+        writer.label("m", "positions", role="oracle")
         writer.add(record("CCO", "aa"), {})
     with Reader(path, kind) as reader:
         assert reader.ids == ["m", "aa"]
         found = reader.record("m")
         np.testing.assert_array_equal(reader.array("m", "positions"), positions)
         assert reader.group("m").attrs["redrawn"] == 2
+        assert reader.group("m")["positions"].attrs["role"] == "oracle"
         assert reader.attributes["interval_ps"] == "5.2" and reader.attributes["units"] == "angstrom, ps"
         provenance = json.loads(reader.attributes["provenance"])
     assert provenance["seed"] == 4 and {"rdkit", "numpy"} <= set(provenance["versions"])

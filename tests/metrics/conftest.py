@@ -52,7 +52,7 @@ def write_md(path, molecules=MOLECULES, *, frames: int = 50, replicas: int = 3, 
             writer.add(record, arrays)
             for k in range(replicas):
                 role = "oracle" if k == replicas - 1 else "reference"
-                writer._file[name][f"replica_{k}"].attrs["role"] = role
+                writer.label(name, f"replica_{k}", role=role)
     return path
 
 

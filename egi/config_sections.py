@@ -32,6 +32,8 @@ class GeomSettings(Section):
     )
     #: drop conformers whose configuration in 3D differs from that of most of the molecule's (not in the paper)
     stereo_filter: bool = True
+    #: largest share of molecules that cannot be read or built at all; above it the import fails
+    max_failed_fraction: float = Field(0.2, ge=0, le=1)
     workers: int = Field(2, gt=0)
 
     @model_validator(mode="after")
@@ -54,5 +56,5 @@ class SelectionSettings(Section):
     #: largest number of atoms, hydrogens included; None = no limit (A-6)
     max_atoms: int | None = Field(None, gt=0)
     replicas: int = Field(5, gt=0)
-    #: file of SMILES, one a line, to take instead of a random subset
+    #: .smi, or .csv with a column smiles (another run's molecules.csv): these, instead of a random subset
     molecule_list: str | None = None

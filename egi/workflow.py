@@ -7,13 +7,38 @@ from pathlib import Path
 
 import yaml
 
-from egi.config import Settings
+from egi.config import ConfigError, Settings
+from egi.data.fetch import is_remote
 from egi.data.storage import atomic, package_versions
 
 
 def archive_name(source: str) -> str:
     """File name of a download: the last part of its URL or DOI path."""
     return source.rstrip("/").rsplit("/", 1)[-1].split("?", 1)[0]
+
+
+def archives(settings: Settings) -> dict[str, tuple[str, str | None]]:
+    """Source and checksum of each file to download, by its name below ``data/``; data sets share what is the same.
+
+    Raises
+    ------
+    ConfigError
+        If two sources end in the same file name.
+    """
+    found: dict[str, tuple[str, str | None]] = {}
+    for dataset, section in settings.datasets.items():
+        for split, source in section.geom.files.items():
+            if not is_remote(source):
+                continue
+            name = archive_name(source)
+            known, checksum = found.get(name, (source, None))
+            if known != source:
+                raise ConfigError(
+                    f"datasets.{dataset}.geom.files.{split} = {source!r}: a download is kept as data/{name}, and so is "
+                    f"{known}; allowed: sources with different file names"
+                )
+            found[name] = source, section.geom.checksums.get(name, checksum)
+    return found
 
 
 def lost_trajectories(manifest: str | Path) -> str:

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from egi.config import load_settings, parse_settings
+from egi.config import ConfigError, load_settings, parse_settings
 from egi.data.fetch import is_remote
-from egi.workflow import archive_name, lost_trajectories, write_config
+from egi.workflow import archive_name, archives, lost_trajectories, write_config
 
 ROOT = Path(__file__).parents[1]
 
@@ -27,6 +27,34 @@ ROOT = Path(__file__).parents[1]
 def test_sources(source, remote, name):
     assert is_remote(source) is remote
     assert archive_name(source) == name
+
+
+def _with_files(**files):
+    """The demo's settings with downloads as the only files of each data set."""
+    settings = load_settings(ROOT / "config/config.yaml")
+    sections = {}
+    for name, source in files.items():
+        geom = settings.datasets[name].geom
+        checksums = {archive_name(source): "md5:1"} if name == "drugs" else {}
+        sections[name] = settings.datasets[name].model_copy(
+            update={"geom": geom.model_copy(update={"files": {"all": source}, "checksums": checksums})}
+        )
+    return settings.model_copy(update={"datasets": sections})
+
+
+def test_data_sets_share_a_download():
+    source = "doi:10.7910/DVN/JNGTDF/rdkit_folder.tar.gz"
+    shared = {"rdkit_folder.tar.gz": (source, "md5:1")}
+    assert archives(_with_files(qm9=source, drugs=source)) == archives(_with_files(drugs=source, qm9=source)) == shared
+    assert archives(load_settings(ROOT / "config/config.yaml")) == {}
+
+
+def test_two_downloads_of_one_name_are_an_error():
+    settings = _with_files(qm9="https://one.org/all.pkl", drugs="https://two.org/all.pkl?download=1")
+    with pytest.raises(
+        ConfigError, match=r"drugs\.geom\.files\.all = 'https://two.*kept as data/all\.pkl, and so is h"
+    ):
+        archives(settings)
 
 
 def test_a_lost_trajectory_is_recorded_once_and_stays_recorded(tmp_path):

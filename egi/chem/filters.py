@@ -7,7 +7,7 @@ filter          a conformer is rejected when
 ``fragments``   it has more than one component
 ``reacted``     its canonical SMILES differs from that of the stored SMILES; without stereo, which is set from 3D
 ``smiles``      RDKit cannot make a molecule of the stored SMILES
-``hydrogens``   hydrogens cannot be removed, or nothing is left
+``hydrogens``   RDKit cannot remove its hydrogens
 ``elements``    a modelled atom's element is not in the dataset's list; retained hydrogens are always allowed (A-7)
 ``coordinates`` numbers are missing or not finite, all zero, or two atoms lie closer than 0.5 Å
 ``stereo``      its 3D configuration differs from that of most conformers of the molecule; can be switched off
@@ -107,10 +107,6 @@ def filter_candidate(
         Keep so many conformers, those of the largest weight, else the first.
     stereo_filter : bool
         Without it, conformers of every configuration pass; that of most still names the molecule's stereochemistry.
-
-    Returns
-    -------
-    Filtered
     """
     result = Filtered()
     checks = _GraphChecks(candidate.smiles, frozenset(elements))
@@ -121,9 +117,9 @@ def filter_candidate(
             if index in candidate.faults:
                 raise Rejected("refine", candidate.faults[index])
             sane = checks.run(mol, result)
+            reference = molecules[0] if molecules else sane
             given = _given(mol) if candidate.positions is None else candidate.positions[index]
-            coordinates = _checked(given, molecules[0].GetNumAtoms() if molecules else sane.GetNumAtoms())
-            coordinates = coordinates[_order(molecules[0] if molecules else sane, sane)]
+            coordinates = _checked(given, reference.GetNumAtoms())[_order(reference, sane)]
         except Rejected as fault:
             _reject(result, candidate, index, *fault.args)
             continue
@@ -221,8 +217,6 @@ class _GraphChecks:
         if self.wanted is None:
             raise Rejected("smiles", self.fault)
         passed.append("smiles")
-        if modelled.GetNumAtoms() == 0:
-            raise Rejected("hydrogens", "no atom is left")
         passed.append("hydrogens")
         found = {atom.GetSymbol() for atom in modelled.GetAtoms()} - {"H"}
         if foreign := sorted(found - self.elements):
@@ -276,7 +270,7 @@ def _configurations(mol: Chem.Mol, positions: np.ndarray) -> np.ndarray:
     signs = []
     for stereo in Chem.FindPotentialStereo(mol):
         around = [atom for atom in stereo.controllingAtoms if atom < mol.GetNumAtoms()]
-        if stereo.type == Chem.StereoType.Atom_Tetrahedral and len(around) >= 3:
+        if stereo.type == Chem.StereoType.Atom_Tetrahedral and len(around) >= 3 and not _inverts(mol, stereo):
             arms = positions[:, around[:3]] - positions[:, [stereo.centeredOn]]  # [C, 3, 3]
             signs.append(np.sign(np.linalg.det(arms)))
         elif stereo.type == Chem.StereoType.Bond_Double and len(stereo.controllingAtoms) == 4:
@@ -288,6 +282,12 @@ def _configurations(mol: Chem.Mol, positions: np.ndarray) -> np.ndarray:
             right = np.cross(axis, positions[:, end] - positions[:, bond.GetEndAtomIdx()])
             signs.append(np.sign((left * right).sum(-1)))
     return np.array(signs, dtype=np.int8).reshape(-1, len(positions)).T
+
+
+def _inverts(mol: Chem.Mol, stereo: Chem.StereoInfo) -> bool:
+    """Whether the centre is an amine's nitrogen, whose hand no SMILES of 3D coordinates states."""
+    centre = mol.GetAtomWithIdx(stereo.centeredOn)
+    return centre.GetAtomicNum() == 7 and centre.GetDegree() == 3
 
 
 def _majority(configurations: np.ndarray) -> np.ndarray:

@@ -19,6 +19,7 @@ from egi.chem.unpickle import Array, LazyMol, LazyTensor, Record, UnpickleError,
 from egi.cli import UserError
 
 SUBSETS = ("qm9", "drugs")
+_LARGEST_PICKLE = 2**30  # of one molecule; bounds memory
 _USED = ("rdmol", "pos", "pos_ref", "num_pos_ref", "totalenergy", "boltzmannweight")
 
 
@@ -64,10 +65,11 @@ def _list_archive(path: Path, subset: str) -> Iterator[tuple[str, str, bytes]]:
     found = 0
     try:
         with tarfile.open(path, "r|*") as archive:
-            for member in archive:
+            while (member := archive.next()) is not None:
+                archive.members.clear()  # else a header a file stays in memory
                 place = PurePosixPath(member.name)
                 if member.isfile() and place.suffix == ".pickle" and place.parent.name == subset:
-                    yield place.stem, "", archive.extractfile(member).read()
+                    yield place.stem, "", archive.extractfile(member).read(_LARGEST_PICKLE + 1)
                     found += 1
     except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
         raise UserError(f"archive {path} is damaged or cut off after {found} molecules of {subset}: {error}") from error
@@ -79,8 +81,12 @@ def load_molecule(smiles: str, content: Path | bytes | None) -> Candidate:
     """All conformers of one molecule's pickle."""
     if content is None:
         raise ValueError("the summary names no pickle")
-    raw = content.read_bytes() if isinstance(content, Path) else content
-    molecule = load(io.BytesIO(raw))
+    if isinstance(content, Path):
+        with content.open("rb") as file:
+            content = file.read(_LARGEST_PICKLE + 1)
+    if len(content) > _LARGEST_PICKLE:
+        raise UnpickleError(f"pickle is larger than {_LARGEST_PICKLE} bytes")
+    molecule = load(io.BytesIO(content))
     if not isinstance(molecule, dict) or not isinstance(molecule.get("conformers"), list):
         raise UnpickleError("pickle holds no dict with a list 'conformers'")
     smiles = smiles or str(molecule.get("smiles", ""))

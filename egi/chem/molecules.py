@@ -10,6 +10,7 @@ from egi.chem.graph import edges
 from egi.data.storage import MoleculeRecord
 
 _INDEX = "_egi_index"
+_TETRAHEDRAL = (Chem.ChiralType.CHI_TETRAHEDRAL_CW, Chem.ChiralType.CHI_TETRAHEDRAL_CCW)
 
 
 def modelled_atoms(mol: Chem.Mol) -> tuple[Chem.Mol, np.ndarray]:
@@ -75,9 +76,12 @@ def parse_smiles(smiles: str) -> Chem.Mol:
 
 
 def with_stereo_from_3d(mol: Chem.Mol, conformer: int = -1) -> Chem.Mol:
-    """A copy whose stereochemistry, chiral centres and double bonds, is what the coordinates show."""
+    """A copy whose stereochemistry, tetrahedral centres and double bonds, is what the coordinates show."""
     copy = Chem.Mol(mol)
     Chem.AssignStereochemistryFrom3D(copy, confId=conformer, replaceExistingTags=True)
+    for atom in copy.GetAtoms():
+        if atom.GetChiralTag() not in _TETRAHEDRAL:  # PF5 would be named a stereoisomer, by its trigonal bipyramid
+            atom.SetChiralTag(Chem.ChiralType.CHI_UNSPECIFIED)
     return copy
 
 

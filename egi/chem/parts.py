@@ -105,12 +105,13 @@ class Parts:
         result.record = None
 
     def copy(self, writers: dict[str, Writer], split_of: dict[str, str]) -> Counter:
-        """Copy every molecule to its split's file; conformers by split."""
+        """Copy every molecule that has a split to its split's file; conformers by split, '' for those without."""
         conformers: Counter = Counter()
         for number in range(len(self.notes)):
             with Reader(self._path("h5", number), KIND) as reader:
                 for molecule in reader.ids:
-                    group = reader.group(molecule)
-                    writers[split_of[molecule]].copy(group)
-                    conformers[split_of[molecule]] += len(group["positions"])
+                    group, split = reader.group(molecule), split_of.get(molecule, "")
+                    conformers[split] += len(group["positions"])
+                    if split:
+                        writers[split].copy(group)
         return conformers

@@ -9,6 +9,7 @@ import csv
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,8 @@ from egi.cli import UserError
 from egi.config import GeomSettings
 from egi.seeds import integer
 
+_LONGEST_LINE = 100_000
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -35,10 +38,14 @@ class Entry:
 
 @dataclass(frozen=True)
 class Source:
-    """A kind of input: `list(path, dataset)` gives entries, `load(entry, settings, seed)` a candidate."""
+    """A kind of input: `list(path, dataset)` gives entries, `load(entry, settings, seed)` a candidate.
+
+    With `global_ids`, an id follows from the molecule alone and not from names or places in the file.
+    """
 
     list: Callable[[Path, str], Iterator[Entry]]
     load: Callable[[Entry, GeomSettings, int], Candidate]
+    global_ids: bool = False
 
 
 def molecule_ids() -> Callable[[str, int], str]:
@@ -59,33 +66,56 @@ def molecule_ids() -> Callable[[str, int], str]:
 
 def _list_smiles(path: Path, dataset: str) -> Iterator[Entry]:
     name_molecule = molecule_ids()
-    rows = _csv_rows(path) if path.suffix.lower() == ".csv" else _smi_rows(path)
     index = -1
-    for index, (smiles, name) in enumerate(rows):
+    for index, (smiles, name) in enumerate(smiles_rows(path)):
         yield Entry(name_molecule(name, index), smiles)
     if index < 0:
         raise UserError(f"molecule file {path} holds no molecules; wanted at least one SMILES")
 
 
-def _csv_rows(path: Path) -> Iterator[tuple[str, str]]:
-    """(SMILES, name or '') a row."""
+def smiles_rows(path: Path) -> Iterator[tuple[str, str]]:
+    """(SMILES, name or '') of each molecule of a .csv, else of a .smi.
+
+    Raises
+    ------
+    UserError
+        If the file is no text of that kind.
+    """
+    try:
+        yield from _csv_rows(path) if path.suffix.lower() == ".csv" else _smi_rows(path)
+    except UnicodeDecodeError as error:
+        raise UserError(f"molecule file {path} is no UTF-8 text: {error}") from error
+    except csv.Error as error:
+        raise UserError(f"molecule file {path} is no CSV: {error}") from error
+
+
+def _lines(path: Path) -> Iterator[str]:
+    """Lines of a text file, of bounded length: without line breaks, a file would be read whole."""
     with path.open(newline="", encoding="utf-8-sig") as file:
-        rows = csv.DictReader(file)
-        columns = {column.strip().lower(): column for column in rows.fieldnames or [] if column}
-        if not columns:
-            raise UserError(f"molecule file {path} is empty; wanted a header with a column 'smiles' and rows")
-        if "smiles" not in columns:
-            raise UserError(f"molecule file {path} has columns {', '.join(columns)}; wanted one named 'smiles'")
-        name = next((columns[key] for key in ("id", "name") if key in columns), None)
-        for row in rows:
-            yield (row[columns["smiles"]] or "").strip(), (row[name] or "").strip() if name else ""
+        for number in count(1):
+            if len(line := file.readline(_LONGEST_LINE)) == _LONGEST_LINE:
+                raise UserError(f"molecule file {path}: line {number} has {_LONGEST_LINE} or more characters")
+            if not line:
+                return
+            yield line
+
+
+def _csv_rows(path: Path) -> Iterator[tuple[str, str]]:
+    rows = csv.DictReader(_lines(path))
+    columns = {column.strip().lower(): column for column in rows.fieldnames or [] if column}
+    if not columns:
+        raise UserError(f"molecule file {path} is empty; wanted a header with a column 'smiles' and rows")
+    if "smiles" not in columns:
+        raise UserError(f"molecule file {path} has columns {', '.join(columns)}; wanted one named 'smiles'")
+    name = next((columns[key] for key in ("id", "name") if key in columns), None)
+    for row in rows:
+        yield (row[columns["smiles"]] or "").strip(), (row[name] or "").strip() if name else ""
 
 
 def _smi_rows(path: Path) -> Iterator[tuple[str, str]]:
-    with path.open(encoding="utf-8-sig") as file:
-        for line in file:
-            if (parts := line.split(maxsplit=1)) and not line.startswith("#"):
-                yield parts[0], parts[1].strip() if len(parts) > 1 else ""
+    for line in _lines(path):
+        if (parts := line.split(maxsplit=1)) and not line.startswith("#"):
+            yield parts[0], parts[1].strip() if len(parts) > 1 else ""
 
 
 def _load_smiles(entry: Entry, settings: GeomSettings, seed: int) -> Candidate:
@@ -93,8 +123,8 @@ def _load_smiles(entry: Entry, settings: GeomSettings, seed: int) -> Candidate:
         mol = parse_smiles(entry.smiles)
     except ValueError as error:
         raise Rejected("smiles", str(error)) from error
-    count = settings.conformers or 10
-    full, energies = sample_conformers(mol, count, integer(seed, "conformers", entry.id))
+    wanted = settings.conformers or 10
+    full, energies = sample_conformers(mol, wanted, integer(seed, "conformers", entry.id))
     if settings.refine == "none":
         return Candidate(entry.id, entry.smiles, _singles(full), energies=energies)
     refined = xtb.refine(full)
@@ -112,6 +142,9 @@ def _singles(mol: Chem.Mol) -> list[Chem.Mol]:
 
 def _list_sdf(path: Path, dataset: str) -> Iterator[Entry]:
     """Consecutive records of the same title and graph are conformers of one molecule."""
+    with path.open("rb") as file:
+        if (start := file.read(_LONGEST_LINE)) and b"\n" not in start:
+            raise UserError(f"SDF file {path} is no text: no line break in its first {len(start)} bytes")
     name_molecule = molecule_ids()
     block: list[Chem.Mol | None] = []
     key = None
@@ -188,6 +221,6 @@ def _load_geodiff(entry: Entry, settings: GeomSettings, seed: int) -> Candidate:
 SOURCES: dict[str, Source] = {
     "smiles": Source(_list_smiles, _load_smiles),
     "sdf": Source(_list_sdf, _load_sdf),
-    "rdkit_folder": Source(_list_folder, _load_folder),
-    "geodiff": Source(_list_geodiff, _load_geodiff),
+    "rdkit_folder": Source(_list_folder, _load_folder, global_ids=True),
+    "geodiff": Source(_list_geodiff, _load_geodiff, global_ids=True),
 }

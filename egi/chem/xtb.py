@@ -102,6 +102,7 @@ def _relax(mol: Chem.Mol, positions: np.ndarray) -> tuple[float, np.ndarray]:
     last = None
 
     def energy_and_gradient(flat: np.ndarray) -> tuple[float, np.ndarray]:
+        """In hartree and hartree/bohr."""
         nonlocal last
         calculator.update(flat.reshape(-1, 3))
         last = calculator.singlepoint(last)  # starts from the last wave function

@@ -21,7 +21,7 @@ def fetch(source: str, output: Path, checksum: str | None = None) -> Path:
         which is linked, not copied.
     output : path
     checksum : str, optional
-        ``md5:...`` or ``sha256:...``.
+        ``md5:...`` or ``sha256:...``. Without one, a file behind a DOI must have the checksum that is published there.
 
     Raises
     ------
@@ -52,7 +52,19 @@ def _download(source: str, output: Path, checksum: str | None) -> Path:
     downloader = pooch.core.choose_downloader(source, progressbar=True)
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
+        if checksum is None and source.startswith("doi:"):
+            checksum = _published_checksum(source)
         pooch.retrieve(source, checksum, fname=output.name, path=output.parent, downloader=downloader)
     except (OSError, ValueError) as error:  # requests' errors are OSErrors; a wrong checksum is a ValueError
         raise UserError(f"{source} could not be downloaded to {output}: {str(error).splitlines()[0]}") from error
     return output
+
+
+def _published_checksum(source: str) -> str:
+    """What the archive behind a DOI says the file's checksum is."""
+    base, _, name = source.rpartition("/")
+    archive = pooch.create(path="", base_url=f"{base}/")
+    archive.load_registry_from_doi()
+    if name not in archive.registry:
+        raise ValueError(f"{base} has no file {name}; it has {', '.join(sorted(archive.registry))}")
+    return archive.registry[name]

@@ -11,6 +11,7 @@ from rdkit import Chem
 from rdkit.Chem.rdMolDescriptors import CalcMolFormula
 
 from egi.chem.molecules import canonical_smiles, parse_smiles
+from egi.chem.readers import smiles_rows
 from egi.cli import UserError
 from egi.config import SPLITS, SelectionSettings
 from egi.data.storage import Reader, atomic
@@ -57,14 +58,14 @@ def select_molecules(paths: dict[str, Path], settings: SelectionSettings, seed: 
 
 def _read_list(path: Path) -> set[str]:
     if not path.is_file():
-        raise UserError(f"molecule list {path} does not exist; wanted a file with a SMILES on each line")
-    lines = [line.split()[0] for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        raise UserError(f"molecule list {path} does not exist; wanted a .smi, or a .csv with a column 'smiles'")
+    rows = list(smiles_rows(path))
     try:
-        listed = {canonical_smiles(parse_smiles(line)) for line in lines}
+        listed = {canonical_smiles(parse_smiles(smiles)) for smiles, _ in rows}
     except ValueError as error:
         raise UserError(f"molecule list {path}: {error}") from error
     if not listed:
-        raise UserError(f"molecule list {path} is empty; wanted a SMILES on each line")
+        raise UserError(f"molecule list {path} is empty; wanted at least one SMILES")
     return listed
 
 

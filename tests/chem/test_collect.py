@@ -1,4 +1,10 @@
 import csv
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -94,11 +100,44 @@ def test_given_splits_are_kept_and_max_molecules_cuts_each(tmp_path):
     }  # fmt: skip
 
 
-def test_failure_leaves_nothing(tmp_path):
-    source = write(tmp_path / "m.csv", ["C(", "CCl"])
-    with pytest.raises(UserError, match=r"no molecule of .*m\.csv is left for training; conformers rejected"):
-        collect({"all": source}, geom(), 0, outputs(tmp_path / "out"))
-    assert list((tmp_path / "out").iterdir()) == []
+def test_without_a_training_molecule_only_the_rejects_are_left(tmp_path):
+    source, out = write(tmp_path / "m.csv", ["C(", "CCl"]), tmp_path / "out"
+    with pytest.raises(UserError, match=r"m\.csv: no molecule is left for training; .* all in .*rejects\.failed\.csv"):
+        collect({"all": source}, geom(), 0, outputs(out))
+    assert sorted(p.name for p in out.iterdir()) == [".parts", "rejects.failed.csv"]
+    assert {r["filter"] for r in rows(out / "rejects.failed.csv")} == {"smiles", "elements"}
+
+
+def test_too_many_molecules_that_cannot_be_built_stop_the_import(tmp_path, monkeypatch):
+    source, out = write(tmp_path / "m.csv", ["CCO", "C1#CC1", "CCN", "CCC"]), tmp_path / "out"
+    message = r"m\.csv: 1 of 4 molecules could not be read or built, more than max_failed_fraction = 0\.2; 1 for: ETKDG"
+    with pytest.raises(UserError, match=message):
+        collect({"all": source}, geom(), 0, outputs(out))
+    assert [r["molecule"] for r in rows(out / "rejects.failed.csv")] == ["m1"]
+    monkeypatch.setattr(collecting, "process", None)  # nothing is computed again
+    collect({"all": source}, geom(max_failed_fraction=0.25), 0, outputs(out))
+    assert sum(len(s) for s in stored(out).values()) == 3
+    assert not (out / "rejects.failed.csv").exists() and not (out / ".parts").exists()
+
+
+def test_no_molecule_and_no_id_stands_in_two_splits(tmp_path, caplog):
+    given_smiles = {"train": ["CCO", "CCCO", "CC[C@H](C)O"], "val": ["CCN", "OCC"], "test": ["CC[C@@H](C)O", "CCN"]}
+    files = {s: write(tmp_path / f"{s}.csv", given_smiles[s]) for s in SPLITS}
+    tally = collect(files, geom(files={s: str(p) for s, p in files.items()}), 0, outputs(tmp_path / "out"))
+    found = {
+        split: {m: r.smiles for m, (r, _) in molecules.items()} for split, molecules in stored(tmp_path / "out").items()
+    }
+    assert found == {
+        "train": {"train-m0": "CCO", "train-m1": "CCCO", "train-m2": "CC[C@H](C)O"},
+        "val": {"val-m0": "CCN"},
+        "test": {"test-m0": "CC[C@@H](C)O"},
+    }
+    again = [(r["molecule"], r["filter"], r["detail"]) for r in rows(tmp_path / "out" / "rejects.csv")]
+    assert again == [
+        ("val-m1", "duplicate", "val has what train has"), ("test-m1", "duplicate", "test has what val has")
+    ]  # fmt: skip
+    assert dict(tally.conformers) == {"train": 9, "val": 3, "test": 3} and tally.rejected["duplicate"] == 6
+    assert "1 molecules of test differ only in stereo from some of an earlier split" in caplog.text
 
 
 class Stopped(Exception):
@@ -134,6 +173,49 @@ def test_interrupted_run_goes_on_and_gives_the_same(tmp_path, monkeypatch, finis
         assert list(one[split]) == list(two[split])
         for molecule in one[split]:
             np.testing.assert_array_equal(one[split][molecule][1], two[split][molecule][1])
+
+
+KILLED = """
+import sys
+from pathlib import Path
+from egi.chem import parts
+from egi.chem.collect import Outputs, collect
+from egi.config import SPLITS, GeomSettings
+if __name__ == "__main__":
+    parts.MOLECULES = 4
+    source, out = map(Path, sys.argv[1:])
+    settings = GeomSettings(
+        source="smiles", files={"all": "x"}, elements=["C", "N", "O"], conformers=3, workers=2
+    )
+    outputs = Outputs({s: out / f"{s}.h5" for s in SPLITS}, out / "rejects.csv", out / "counts.csv")
+    collect({"all": source}, settings, 0, outputs)
+"""
+
+
+@pytest.mark.slow
+def test_killed_run_goes_on_and_gives_the_same(tmp_path):
+    smiles = [f"{'C' * a}{b}{'C' * c}O" for b in ("N", "O", "C=C", "C(=O)") for a in range(1, 5) for c in range(1, 5)]
+    source, out = write(tmp_path / "m.csv", smiles), tmp_path / "out"
+    script = tmp_path / "killed.py"
+    script.write_text(KILLED)
+    command = [sys.executable, str(script), str(source), str(out)]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    process = subprocess.Popen(command, env=environment, start_new_session=True, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while len(list(out.glob(".parts/*/*.json"))) < 3 and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGKILL)  # workers too, as when a job is cancelled
+    assert process.wait() == -signal.SIGKILL
+    finished = len(list(out.glob(".parts/*/*.json")))
+    assert 3 <= finished < len(smiles) // 4 and not list(out.glob("*.h5"))
+    subprocess.run(command, env=environment, check=True, capture_output=True)
+    collect({"all": source}, geom(workers=2), 0, outputs(tmp_path / "whole"))
+    for name in ("rejects.csv", "counts.csv"):
+        assert (out / name).read_text() == (tmp_path / "whole" / name).read_text()
+    one, two = stored(tmp_path / "whole"), stored(out)
+    for split in SPLITS:
+        assert list(one[split]) == list(two[split])
+        assert all(np.array_equal(one[split][m][1], two[split][m][1]) for m in one[split])
 
 
 def test_pieces_of_another_seed_are_not_used(tmp_path, monkeypatch):

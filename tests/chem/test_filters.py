@@ -83,10 +83,27 @@ def test_the_same_molecule_written_otherwise_has_not_reacted(stored, smiles):
     assert run(stored, conformers(smiles)).rejects == []
 
 
+def test_hydrogens_that_cannot_be_removed(monkeypatch):
+    """No molecule is known that sanitises with hydrogens and not without, so RDKit's refusal is made up."""
+    mols = conformers("CCO")
+    real = Chem.RemoveHs
+
+    def refuse(mol):
+        raise Chem.KekulizeException("cannot kekulize")
+
+    monkeypatch.setattr(Chem, "RemoveHs", refuse)
+    refused = filter_candidate(Candidate("m", "CCO", mols), DRUGS)
+    assert refused.record is None and set(names(refused)) == {"hydrogens"}
+    assert refused.rejects[0]["detail"] == "cannot kekulize"
+    monkeypatch.setattr(Chem, "RemoveHs", real)
+    assert run("CCO", mols).passed["hydrogens"] == 3
+
+
 def test_stored_smiles_that_is_none():
     result = run("C(", conformers("CCO"))
     assert names(result) == ["smiles"] * 3 and result.passed["reacted"] == 3
     assert "'C(' gives no valid molecule" in result.rejects[0]["detail"]
+    assert run("C(C)O", conformers("CCO")).passed["smiles"] == 3
 
 
 def test_elements_and_retained_hydrogen():
@@ -147,9 +164,29 @@ def test_without_the_stereo_filter_most_conformers_still_name_the_molecule():
     assert heaviest.record.smiles == Chem.CanonSmiles("CC[C@H](C)O")
 
 
-def test_inverting_amine_is_no_stereocentre():
-    mirrored = [moved(m, lambda x: x * [1, 1, -1]) for m in conformers("CCN(C)CCO", 2)]
-    assert run("CCN(C)CCO", conformers("CCN(C)CCO") + mirrored).rejects == []
+@pytest.mark.parametrize("smiles", ["CCN(C)CCO", "CN1CC1C"])
+def test_inverting_amine_is_no_stereocentre(smiles):
+    mols = conformers(smiles, 4)
+    carbon = run(smiles, mols).record.smiles
+    if "@" in carbon:  # the ring's carbon is one: other invertomers of the same hand
+        mols = conformers(carbon, 12)
+        assert len({np.sign(_nitrogen_volume(m)) for m in mols}) == 2
+    else:
+        mols += [moved(m, lambda x: x * [1, 1, -1]) for m in mols]
+    assert run(carbon, mols).rejects == []
+
+
+def _nitrogen_volume(mol):
+    nitrogen = next(a for a in mol.GetAtoms() if a.GetAtomicNum() == 7)
+    positions = mol.GetConformer().GetPositions()
+    return np.linalg.det(positions[[n.GetIdx() for n in nitrogen.GetNeighbors()]] - positions[nitrogen.GetIdx()])
+
+
+@pytest.mark.parametrize("smiles", ["CC[S@](C)=O", "CCC[N@+](C)(CC)CCO", "C[P@](N)(=O)O"])
+def test_sulfur_phosphorus_and_quaternary_nitrogen_are_stereocentres(smiles):
+    mols = conformers(smiles)
+    result = run(smiles, [*mols, moved(mols[0], lambda x: x * [1, 1, -1])])
+    assert names(result) == ["stereo"] and result.record.smiles == Chem.CanonSmiles(smiles)
 
 
 def test_conformers_in_another_atom_order_are_matched():
@@ -173,9 +210,13 @@ def test_heaviest_weights_are_kept_in_order():
 
 @pytest.mark.parametrize(
     "smiles",
-    ["[CH3]", "C[O]", "[13CH3]CO", "C[N+](=O)[O-]", "CP(=O)(O)O", "C[Si](C)(C)C", "OB(O)C", "CS(=O)(=O)C", "C=NO"],
-)
-def test_unusual_species_pass(smiles):
+    [
+        "[CH3]", "C[O]", "C[N]C", "[13CH3]CO", "[2H]C([2H])O", "C[N+](=O)[O-]", "CP(=O)(O)O", "C[Si](C)(C)C", "OB(O)C",
+        "CS(=O)(=O)C", "C=NO", "FP(F)(F)(F)F", "CP(C)(C)(C)C", "F[P-](F)(F)(F)(F)F", "F[B-](F)(F)F",
+        "F[Si-2](F)(F)(F)(F)F", "[O-][Cl+3]([O-])([O-])O", "CI(=O)=O", "C[NH2+]C", "CC(C)=[N-]",
+    ],
+)  # fmt: skip
+def test_radicals_isotopes_ions_and_hypervalent_species_pass(smiles):
     result = run(smiles, conformers(smiles, 2))
     assert result.rejects == []
     assert Chem.CanonSmiles(result.record.smiles, useChiral=0) == Chem.CanonSmiles(smiles, useChiral=0)

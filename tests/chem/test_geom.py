@@ -3,7 +3,11 @@
 import io
 import json
 import pickle
+import subprocess
+import sys
 import tarfile
+import tracemalloc
+from pathlib import Path
 
 import networkx
 import numpy as np
@@ -12,6 +16,7 @@ import torch
 from rdkit import Chem
 from torch_geometric.data import Data
 
+from egi.chem import geom
 from egi.chem.collect import Outputs, collect
 from egi.chem.conformers import sample_conformers
 from egi.chem.filters import HARTREE
@@ -21,6 +26,7 @@ from egi.cli import UserError
 from egi.config import SPLITS, GeomSettings
 from egi.data.storage import Reader
 
+ROOT = Path(__file__).parents[2]
 SMILES = ["CC[C@H](C)O", "NCC(=O)OC", "C/C=C/CO"]
 
 
@@ -208,7 +214,7 @@ def test_one_bad_molecule_does_not_stop_the_others(tmp_path):
     (folder / "qm9" / "cut.pickle").write_bytes(whole[: len(whole) // 2])
     (folder / "qm9" / "evil.pickle").write_bytes(b"cos\nsystem\n(S'true'\ntR.")
     (folder / "summary_qm9.json").write_text(json.dumps(summary))
-    found, rejects = stored("rdkit_folder", folder, tmp_path)
+    found, rejects = stored("rdkit_folder", folder, tmp_path, max_failed_fraction=0.6)
     check(found)
     assert len(rejects) == 4
     for row, detail in zip(rejects, ("names no pickle", "No such file", "pickle is damaged", "os.system"), strict=True):
@@ -266,3 +272,48 @@ def test_cut_off_files_say_how_far_they_go(tmp_path):
 def test_molecule_pickle_of_another_kind():
     with pytest.raises(ValueError, match="holds no dict with a list 'conformers'"):
         load_molecule("CC", pickle.dumps({"a": 1}))
+
+
+def test_a_pickle_too_large_for_one_molecule_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(geom, "_LARGEST_PICKLE", 1000)
+    (tmp_path / "a.pickle").write_bytes(bytes(5000))
+    for content in (tmp_path / "a.pickle", bytes(1001)):
+        with pytest.raises(ValueError, match="pickle is larger than 1000 bytes"):
+            load_molecule("CC", content)
+
+
+def test_memory_does_not_grow_with_the_archive(tmp_path):
+    peaks = []
+    for count in (1000, 6000):
+        path = tmp_path / f"{count}.tar.gz"
+        with tarfile.open(path, "w:gz", compresslevel=1) as archive:
+            for k in range(count):
+                member = tarfile.TarInfo(f"rdkit_folder/qm9/{k}.pickle")
+                member.size = 100
+                archive.addfile(member, io.BytesIO(bytes(100)))
+        tracemalloc.start()
+        assert sum(1 for _ in list_folder(path, "qm9")) == count
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < 1.1 * peaks[0]
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.smi", "a.sdf", "a.pkl", "a.tar.gz"])
+def test_two_gigabytes_of_nothing_are_one_error_in_little_memory(tmp_path, name):
+    source = {"csv": "smiles", "smi": "smiles", "sdf": "sdf", "pkl": "geodiff", "gz": "rdkit_folder"}
+    with (tmp_path / name).open("wb") as file:
+        file.truncate(2**31)
+    code = f"""
+import resource
+from pathlib import Path
+from egi.chem.readers import SOURCES
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+try:
+    list(SOURCES[{source[name.rsplit(".")[-1]]!r}].list(Path({str(tmp_path / name)!r}), "qm9"))
+except ValueError as error:
+    print(type(error).__name__, error)
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
+"""
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=120)
+    error, grown = ended.stdout.splitlines()
+    assert error.startswith("UserError") and name in error and int(grown) < 100

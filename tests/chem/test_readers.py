@@ -39,6 +39,8 @@ def test_smi_with_names_and_comments(tmp_path):
         ("", r"molecule file .*m\.csv is empty"),
         ("smiles,name\n", r"molecule file .*m\.csv holds no molecules"),
         ("structure,name\nCCO,a\n", r"m\.csv has columns structure, name; wanted one named 'smiles'"),
+        ("smiles\n" + "C" * 200_000, r"m\.csv: line 2 has 100000 or more characters"),
+        ('smiles\nCC\n"' + "C\n" * 70_000, r"m\.csv is no CSV: field larger than field limit"),
     ],
 )
 def test_csv_that_is_no_molecule_file(tmp_path, text, message):
@@ -46,6 +48,26 @@ def test_csv_that_is_no_molecule_file(tmp_path, text, message):
     path.write_text(text)
     with pytest.raises(UserError, match=message):
         entries(path)
+
+
+@pytest.mark.parametrize("name", ["m.csv", "m.smi"])
+def test_text_in_another_encoding(tmp_path, name):
+    (tmp_path / name).write_bytes("smiles\nCCO é\n".encode("utf-16"))
+    with pytest.raises(UserError, match=rf"molecule file .*{name} is no UTF-8 text"):
+        entries(tmp_path / name)
+
+
+def test_cut_off_sdf_loses_its_last_record_only(tmp_path):
+    path = tmp_path / "m.sdf"
+    with Chem.SDWriter(str(path)) as writer:
+        for smiles in ("CCO", "CCN", "CCC"):
+            writer.write(sample_conformers(Chem.MolFromSmiles(smiles), 1, 1)[0])
+    text = path.read_text()
+    path.write_text(text[: text.rindex("V2000") + 100])
+    found = entries(path, "sdf")
+    assert [entry.smiles for entry in found] == ["CCO", "CCN", ""]
+    with pytest.raises(ValueError, match="RDKit cannot read the record"):
+        SOURCES["sdf"].load(found[2], geom("sdf"), 0)
 
 
 def test_empty_sdf(tmp_path):

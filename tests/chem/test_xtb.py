@@ -5,6 +5,7 @@ import pytest
 from rdkit import Chem
 from rdkit.Chem.rdMolTransforms import GetDihedralDeg
 from tblite.interface import Calculator
+from threadpoolctl import threadpool_limits
 
 from egi.chem import xtb
 from egi.chem.collect import Outputs, collect
@@ -28,7 +29,8 @@ def gfn2(mol, flat_angstrom, charge=0.0, unpaired=0):
     numbers = np.array([atom.GetAtomicNum() for atom in mol.GetAtoms()])
     calculator = Calculator("GFN2-xTB", numbers, flat_angstrom / xtb.BOHR_ANGSTROM, charge, unpaired)
     calculator.set("verbosity", 0)
-    return calculator.singlepoint()
+    with threadpool_limits(1, "openmp"):
+        return calculator.singlepoint()
 
 
 def test_conformers_are_minima_below_those_of_mmff94():

@@ -1,14 +1,17 @@
 import hashlib
+import json
 import threading
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+from pooch import downloaders
 
 from egi.cli import UserError
 from egi.data.fetch import fetch, is_remote
 
 CONTENT = b"conformers" * 1000
+MD5 = "md5:" + hashlib.md5(CONTENT).hexdigest()
 SHA256 = "sha256:" + hashlib.sha256(CONTENT).hexdigest()
 
 
@@ -40,6 +43,34 @@ def test_failed_download_leaves_nothing(server, tmp_path, name, checksum):
     with pytest.raises(UserError, match=rf"{name} could not be downloaded to .*x\.pkl: "):
         fetch(f"{server}/{name}", output, checksum)
     assert list(output.parent.iterdir()) == []
+
+
+def test_file_behind_a_doi_has_the_published_checksum(server, tmp_path, monkeypatch):
+    """Zenodo's interface, served here: the record lists files with links and MD5 sums."""
+    record = {"files": [{"key": "a.pkl", "links": {"self": f"{server}/a.pkl"}, "checksum": MD5}]}
+    served = tmp_path / "served" / "7"
+    served.write_text(json.dumps(record))
+    monkeypatch.setattr(downloaders, "doi_to_url", lambda doi, **options: f"https://zenodo.org/records/{doi[-1]}")
+    monkeypatch.setattr(downloaders.ZenodoRepository, "base_api_url", server)
+    made = fetch("https://doi.org/10.5281/zenodo.7/a.pkl", tmp_path / "data" / "a.pkl")
+    assert made.read_bytes() == CONTENT
+    served.write_text(json.dumps(record).replace(MD5, "md5:" + "0" * 32))
+    with pytest.raises(UserError, match=r"a\.pkl could not be downloaded to .*: MD5 hash of downloaded file"):
+        fetch("doi:10.5281/zenodo.7/a.pkl", tmp_path / "other" / "a.pkl")
+    with pytest.raises(UserError, match=r"zenodo\.7 has no file b\.pkl; it has a\.pkl"):
+        fetch("doi:10.5281/zenodo.7/b.pkl", tmp_path / "data" / "b.pkl")
+
+
+def test_a_connection_that_breaks_leaves_nothing_and_the_next_try_is_whole(server, tmp_path, monkeypatch):
+    def half(self, source, output):
+        output.write(CONTENT[: len(CONTENT) // 2])
+
+    output = tmp_path / "data" / "x.pkl"
+    with monkeypatch.context() as broken, pytest.raises(UserError, match=r"a\.pkl could not be downloaded to"):
+        broken.setattr(Quiet, "copyfile", half)
+        fetch(f"{server}/a.pkl", output)
+    assert list(output.parent.iterdir()) == []
+    assert fetch(f"{server}/a.pkl", output).read_bytes() == CONTENT
 
 
 def test_damaged_file_is_downloaded_again(server, tmp_path):

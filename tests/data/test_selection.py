@@ -83,6 +83,13 @@ def test_molecule_list(paths, tmp_path, caplog):
     assert "1 molecules of the list are not there or too large: CC[C@@H](C)O" in caplog.text
 
 
+def test_molecules_of_another_run_are_a_list(paths, tmp_path):
+    rows = select_molecules(paths, settings(train=2), 3)
+    write_molecules(tmp_path / "molecules.csv", rows)
+    again = select_molecules(paths, settings(train=0, val=0, molecule_list=str(tmp_path / "molecules.csv")), 99)
+    assert {(r["id"], r["split"]) for r in again} == {(r["id"], r["split"]) for r in rows}
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

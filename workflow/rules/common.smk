@@ -14,7 +14,7 @@ from egi.config import (
     parse_settings,
 )
 from egi.data.fetch import is_remote
-from egi.workflow import archive_name, lost_trajectories, write_config
+from egi.workflow import archive_name, archives, lost_trajectories, write_config
 
 SCRIPTS = os.path.join(workflow.basedir, "workflow", "scripts")
 CONFIG = "results/config.yaml"
@@ -23,6 +23,7 @@ os.environ["PATH"] = os.path.dirname(sys.executable) + os.pathsep + os.environ["
 
 try:
     SETTINGS = parse_settings(dict(config))
+    ARCHIVES = archives(SETTINGS)
     for name, dataset in SETTINGS.datasets.items():
         for split, source in dataset.geom.files.items():
             if not is_remote(source) and not os.path.exists(source):
@@ -41,12 +42,6 @@ DATASETS = list(SETTINGS.datasets)
 TASKS = sorted(
     {task for settings in SETTINGS.datasets.values() for task in settings.tasks}
 )
-ARCHIVES = {
-    archive_name(source): (source, settings.geom.checksums.get(archive_name(source)))
-    for settings in SETTINGS.datasets.values()
-    for source in settings.geom.files.values()
-    if is_remote(source)
-}
 
 
 wildcard_constraints:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import argparse
 import logging
+import math
 import sys
+from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from rdkit import Chem
+from rdkit import Chem, rdBase
 
 from egi.chem.molecules import record_of
 from egi.cli import UserError
@@ -18,13 +21,44 @@ from egi.config import EvaluationSettings
 from egi.data.storage import MoleculeRecord
 from egi.metrics import evaluation, figure_data, tables
 from egi.metrics.ensembles import Ensemble, cut, measures_of
+from egi.metrics.validity import contacts, graph_and_clashes, in_nanometres, relative_bonds
 
 log = logging.getLogger(__name__)
 HELP = "score generated trajectories of a molecule against reference ones"
 METRICS = evaluation.FRAME_METRICS + evaluation.DYNAMICS_METRICS + evaluation.OCCUPANCY_METRICS
 #: bins of decorrelation times, a frame wide each, as many as the paper's
 _TIME_BINS = 276
-_READERS = (".xtc", ".dcd", ".npy", ".pdb")
+
+
+def _xtc(path: Path) -> tuple[np.ndarray, float | None]:
+    from mdtraj.formats import XTCTrajectoryFile  # slow to import
+
+    with XTCTrajectoryFile(str(path)) as file:
+        positions, times, _, _ = file.read()
+    interval = float(np.median(np.diff(times))) if len(times) > 1 and times[-1] > times[0] else None
+    return 10.0 * positions, interval  # nm to Å
+
+
+def _dcd(path: Path) -> tuple[np.ndarray, float | None]:
+    from mdtraj.formats import DCDTrajectoryFile
+
+    with DCDTrajectoryFile(str(path)) as file:
+        return file.read()[0], None
+
+
+def _pdb(path: Path) -> tuple[np.ndarray, float | None]:
+    from mdtraj.formats import PDBTrajectoryFile
+
+    with PDBTrajectoryFile(str(path)) as file:
+        return np.asarray(file.positions), None
+
+
+def _npy(path: Path) -> tuple[np.ndarray, float | None]:
+    return np.load(path, allow_pickle=False), None
+
+
+#: ending -> from a path to positions in Å, and the time between frames where the format has it
+_READERS = {".xtc": _xtc, ".dcd": _dcd, ".npy": _npy, ".pdb": _pdb}
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -34,11 +68,26 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--generated", nargs="+", type=Path, required=True, metavar="FILE", help=f"generated {files}")
     parser.add_argument("--oracle", nargs="*", type=Path, default=[], metavar="FILE", help=f"held-out MD {files}")
     parser.add_argument("--topology", type=Path, required=True, help="the molecule (SDF), atoms in the files' order")
-    parser.add_argument("--interval-ps", type=Decimal, required=True, help="time between frames")
-    parser.add_argument("--tica-lag", type=int, default=2, help="frames")
-    parser.add_argument("--msm-lag", type=int, default=10, help="frames")
+    parser.add_argument("--interval-ps", type=_positive(Decimal), required=True, help="time between frames")
+    parser.add_argument("--tica-lag", type=_positive(int), default=2, help="frames")
+    parser.add_argument("--msm-lag", type=_positive(int), default=10, help="frames")
     parser.add_argument("--output", type=Path, default=Path("evaluation"), help="folder for tables and figures")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=0, help="of k-means and the null models")
+
+
+def _positive(kind: Callable[[str], Any]) -> Callable[[str], Any]:
+    """Parser of a positive number, for argparse."""
+
+    def parse(text: str) -> Any:
+        try:
+            number = kind(text)
+        except (ValueError, ArithmeticError):
+            number = 0
+        if not (math.isfinite(number) and number > 0):
+            raise argparse.ArgumentTypeError(f"{text!r}; wanted a positive number")
+        return number
+
+    return parse
 
 
 def main(args: argparse.Namespace) -> None:
@@ -54,6 +103,9 @@ def main(args: argparse.Namespace) -> None:
         Ensemble(method, [read_frames(path, record, listed, interval_ps) for path in paths])
         for method, paths in (("reference", args.reference), ("generated", args.generated), ("md_oracle", args.oracle))
     )
+    for ensemble, paths in ((reference, args.reference), (oracle, args.oracle), (generated, args.generated)):
+        for path, frames in zip(paths, ensemble.trajectories, strict=True):
+            _check_graph(path, frames, record, simulated=ensemble is not generated)
     held_out = [oracle, cut(oracle, generated, "md_oracle_matched")] if args.oracle else []
     drawn, failed = evaluation.null_models(record, reference, generated.frames, args.seed)
     compared = [*held_out, generated, *drawn]
@@ -111,7 +163,8 @@ def read_molecule(path: Path) -> tuple[MoleculeRecord, int]:
     """
     if not path.is_file():
         raise FileNotFoundError(f"topology {path} does not exist")
-    mol = next(iter(Chem.SDMolSupplier(str(path), removeHs=False)), None)
+    with rdBase.BlockLogs():
+        mol = next(iter(Chem.SDMolSupplier(str(path), removeHs=False)), None)
     if mol is None or mol.GetNumAtoms() == 0:
         raise UserError(f"topology {path} holds no molecule that RDKit can read; wanted an SDF file")
     listed = mol.GetNumAtoms()
@@ -137,7 +190,16 @@ def read_frames(path: Path, record: MoleculeRecord, listed: int, interval_ps: fl
     UserError
         If the file is empty, has other atoms, another interval or another unit of length.
     """
-    positions, interval = _read(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"trajectory {path} does not exist")
+    if path.suffix not in _READERS:
+        raise UserError(f"{path} has the ending {path.suffix!r}; allowed: {', '.join(_READERS)}")
+    try:
+        positions, interval = _READERS[path.suffix](path)
+    except (OSError, EOFError, RuntimeError, ValueError, LookupError) as error:
+        raise UserError(f"{path} is empty, damaged or no {path.suffix} file: {str(error).splitlines()[0]}") from error
+    if positions.ndim != 3 or positions.shape[2] != 3:
+        raise UserError(f"{path} has shape {positions.shape}; wanted [frames, atoms, 3]")
     atoms, modelled = positions.shape[1], record.modelled
     if not len(positions):
         raise UserError(f"{path} holds no frames")
@@ -154,38 +216,25 @@ def read_frames(path: Path, record: MoleculeRecord, listed: int, interval_ps: fl
     return frames.astype(np.float32)
 
 
-def _read(path: Path) -> tuple[np.ndarray, float | None]:
-    """Positions in Å, and the time between frames where the format has it."""
-    from mdtraj.formats import DCDTrajectoryFile, PDBTrajectoryFile, XTCTrajectoryFile  # slow to import
-
-    if not path.is_file():
-        raise FileNotFoundError(f"trajectory {path} does not exist")
-    if path.suffix == ".npy":
-        positions = np.load(path, allow_pickle=False)
-        if positions.ndim != 3 or positions.shape[2] != 3:
-            raise UserError(f"{path} has shape {positions.shape}; wanted [frames, atoms, 3]")
-        return positions, None
-    if path.suffix == ".xtc":
-        with XTCTrajectoryFile(str(path)) as file:
-            positions, times, _, _ = file.read()
-        interval = float(np.median(np.diff(times))) if len(times) > 1 and times[-1] > times[0] else None
-        return 10.0 * positions, interval  # nm to Å
-    if path.suffix == ".dcd":
-        with DCDTrajectoryFile(str(path)) as file:
-            return file.read()[0], None
-    if path.suffix == ".pdb":
-        with PDBTrajectoryFile(str(path)) as file:
-            return np.asarray(file.positions), None
-    raise UserError(f"{path} has the ending {path.suffix!r}; allowed: {', '.join(_READERS)}")
-
-
 def _check_unit(path: Path, frames: np.ndarray, record: MoleculeRecord) -> None:
-    limits = measures_of(record).contacts
-    pairs = limits.pairs[limits.bonded]
-    if not len(pairs):
-        return
-    lengths = np.linalg.norm(frames[:, pairs[:, 0]] - frames[:, pairs[:, 1]], axis=-1)
-    ratio = float(np.nanmedian(lengths / (limits.bond_angstrom[limits.bonded] / 1.3)))
+    limits = contacts(record)
+    ratios = relative_bonds(frames[np.isfinite(frames).all((1, 2))], limits)
+    ratio = float(np.median(ratios)) if ratios.size else 1.0
     if not 0.5 < ratio < 2:
-        cause = "the file is in nm" if 0.05 < ratio < 0.2 else "the unit, or the order of atoms, is another"
+        known = {"the file is in nm": in_nanometres(frames, limits),
+                 "angstrom were written as nm": in_nanometres(frames / 100, limits)}  # fmt: skip
+        cause = next((text for text, so in known.items() if so), "the unit, or the order of atoms, is another")
         raise UserError(f"{path} has bonds {ratio:.3g} times as long as they should be; {cause}; wanted angstrom")
+
+
+def _check_graph(path: Path, frames: np.ndarray, record: MoleculeRecord, simulated: bool) -> None:
+    """Simulated frames have the molecule's bonds; a generator may be that bad, which is a warning."""
+    known = frames[np.isfinite(frames).all((1, 2))]
+    if not len(known):
+        return
+    intact = graph_and_clashes(known, contacts(record))[0].mean()
+    text = f"{path}: {intact:.0%} of the frames have the molecule's bonds; are its atoms in the order of --topology?"
+    if simulated and intact < 0.5:
+        raise UserError(text)
+    if intact == 0:
+        log.warning(text)

@@ -22,7 +22,7 @@ from egi.chem.geometry import (
 from egi.chem.stereo import DoubleBonds, Stereocentres, double_bonds, stereocentres
 from egi.data.storage import MoleculeRecord, Reader, StorageError
 from egi.metrics.scores import Unscorable
-from egi.metrics.validity import Contacts, contacts, hands
+from egi.metrics.validity import Contacts, contacts, hands, in_nanometres
 from egi.units import whole_multiple
 
 #: order of rows in every table; methods that are not named here follow
@@ -225,6 +225,18 @@ def check_interval(reader: Reader, interval_ps: float) -> None:
     seen = float(reader.attributes.get("interval_ps", interval_ps))
     if abs(seen - interval_ps) > 1e-6:
         raise StorageError(f"{reader.path} has frames every {seen} ps; the reference has {interval_ps} ps")
+
+
+def check_filled(reader: Reader, reference: Path) -> None:
+    """Refuse samples without molecules; of interpolation there are none where no molecule has start and end frames."""
+    if not reader.ids and reader.attributes.get("task") != "interpolation":
+        raise StorageError(f"{reader.path} holds no molecules; wanted samples of those in {reference}")
+
+
+def check_unit(path: Path, ensemble: Ensemble, limits: Contacts) -> None:
+    """Refuse coordinates in nm, by the bond lengths of the first frames."""
+    if in_nanometres(ensemble.trajectories[0][:50], limits):
+        raise StorageError(f"{path} has bonds a tenth as long as they should be: coordinates in nm; wanted angstrom")
 
 
 def truncated(ensemble: Ensemble, frames: int) -> Ensemble:

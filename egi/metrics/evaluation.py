@@ -8,7 +8,6 @@ that pays. Which molecules: those of the trajectories file; one without samples 
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Callable, Iterator
 from dataclasses import astuple, dataclass, field
 from functools import partial
@@ -36,7 +35,9 @@ from egi.metrics.ensembles import (
     Ensemble,
     Measures,
     Observed,
+    check_filled,
     check_interval,
+    check_unit,
     cut,
     frames_of,
     label,
@@ -51,8 +52,6 @@ from egi.metrics.scores import Score, Unscorable, attempt
 from egi.metrics.tables import Row
 from egi.metrics.tica import fit_tica
 from egi.parallel import ordered_map
-
-log = logging.getLogger(__name__)
 
 #: below so many molecules a worker, starting processes costs more than it saves
 MOLECULES_A_WORKER = 4
@@ -140,6 +139,8 @@ def load_case(inputs: Inputs, molecule: str) -> Case:
         record = reader.record(molecule)
         reference, oracle = read_md(reader, molecule)
         interval_ps = float(reader.attributes["interval_ps"])
+    measures = measures_of(record)
+    check_unit(inputs.trajectories, reference, measures.contacts)
     generated, absent = [], []
     for method, path in inputs.samples:
         with Reader(path, "egi-samples") as reader:
@@ -150,6 +151,7 @@ def load_case(inputs: Inputs, molecule: str) -> Case:
                 absent.append((method, refined, Score("", status="no_samples", reason=reason)))
                 continue
             ensemble = read_samples(reader, molecule, method, record)
+        check_unit(path, ensemble, measures.contacts)
         length = max(map(len, reference.trajectories))
         generated.append(truncated(ensemble, length) if inputs.truncate else ensemble)
     compared = [oracle]
@@ -160,7 +162,7 @@ def load_case(inputs: Inputs, molecule: str) -> Case:
             drawn, failed = null_models(record, reference, fewest.frames, inputs.seed)
             compared += drawn
             absent += failed
-    return Case(record, measures_of(record), interval_ps, reference, compared, absent)
+    return Case(record, measures, interval_ps, reference, compared, absent)
 
 
 def null_models(record: MoleculeRecord, reference: Ensemble, frames: int, seed: int):
@@ -295,8 +297,7 @@ def run(function: Callable[[Inputs, str], Outcome], inputs: Inputs, metrics: tup
         with Reader(path, "egi-samples") as reader:
             methods.append((method, bool(reader.attributes.get("refined", False))))
             sampled |= set(reader.ids)
-            if not reader.ids:
-                log.warning("%s holds no molecules", path)
+            check_filled(reader, inputs.trajectories)
     wanted = [m for m in molecules if m in sampled]
     for molecule in (m for m in molecules if m not in sampled):
         why = partial(Score, status="no_samples", reason="no method has samples of this molecule")

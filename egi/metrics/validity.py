@@ -87,6 +87,19 @@ def contacts(record: MoleculeRecord) -> Contacts:
     return Contacts(np.stack([i, j], 1), apart == 1, BOND_FACTOR * (covalent[i] + covalent[j]), clash)
 
 
+def relative_bonds(frames: np.ndarray, limits: Contacts) -> np.ndarray:
+    """Bond lengths (T, n, 3) -> (T, bonds) over the sums of the covalent radii; about 1 where the unit is Å."""
+    pairs = limits.pairs[limits.bonded]
+    lengths = np.linalg.norm(frames[:, pairs[:, 0]] - frames[:, pairs[:, 1]], axis=-1)
+    return BOND_FACTOR * lengths / limits.bond_angstrom[limits.bonded]
+
+
+def in_nanometres(frames: np.ndarray, limits: Contacts) -> bool:
+    """Whether frames are in nm: nearly all bonds a tenth of what they are in Å, which no broken frames are."""
+    ratios = relative_bonds(frames[np.isfinite(frames).all((1, 2))], limits)
+    return bool(ratios.size) and bool(((ratios > 0.07) & (ratios < 0.14)).mean() > 0.95)
+
+
 def graph_and_clashes(frames: np.ndarray, limits: Contacts) -> tuple[np.ndarray, np.ndarray]:
     """Whether each frame has the molecule's graph, and whether it has a clash.
 

@@ -56,6 +56,7 @@ def test_table_and_files(files, tmp_path, capsys):
     ("change", "message"),
     [
         (lambda x: x / 10, r"bad.npy has bonds 0.\d+ times .* the file is in nm"),
+        (lambda x: 10 * x, r"bad.npy has bonds 9.\d+ times .* angstrom were written as nm"),
         (lambda x: x[:, :4], r"bad.npy has 4 atoms; the topology has 13 with hydrogens, 6 modelled"),
         (lambda x: x[:0], r"bad.npy holds no frames"),
         (lambda x: x[0], r"bad.npy has shape \(6, 3\); wanted \[frames, atoms, 3\]"),
@@ -65,6 +66,30 @@ def test_bad_trajectories_are_named(files, tmp_path, change, message):
     np.save(tmp_path / "bad.npy", change(np.load(files / "a.npy")))
     with pytest.raises(ValueError, match=message):
         evaluate(files, "--reference", files / "a.xtc", "--generated", tmp_path / "bad.npy", "--output", tmp_path)
+
+
+@pytest.mark.parametrize("ending", [".xtc", ".dcd", ".npy", ".pdb"])
+@pytest.mark.parametrize("content", [b"", b"no trajectory" * 50])
+def test_damaged_files_are_named(files, tmp_path, ending, content):
+    (tmp_path / f"bad{ending}").write_bytes(content)
+    with pytest.raises(ValueError, match=r"bad\.... (is empty, damaged or no|holds no frames)"):
+        evaluate(files, "--reference", files / "a.xtc", "--generated", tmp_path / f"bad{ending}")
+
+
+def test_another_order_of_atoms_is_an_error_in_simulations_and_a_warning_in_generated_frames(files, tmp_path, caplog):
+    np.save(tmp_path / "order.npy", np.load(files / "a.npy")[:, [5, 3, 0, 1, 4, 2]])
+    with pytest.raises(ValueError, match=r"order.npy: 0% of the frames have the molecule's bonds; are its atoms"):
+        evaluate(files, "--reference", tmp_path / "order.npy", "--generated", files / "b.npy", "--output", tmp_path)
+    evaluate(files, "--reference", files / "a.npy", "--generated", tmp_path / "order.npy", "--output", tmp_path)
+    assert "order.npy: 0% of the frames" in caplog.text
+
+
+@pytest.mark.parametrize("flag", ["--interval-ps", "--msm-lag", "--tica-lag"])
+@pytest.mark.parametrize("value", ["0", "-2", "five", "nan"])
+def test_times_are_positive(files, capsys, flag, value):
+    with pytest.raises(SystemExit):
+        evaluate(files, "--reference", files / "a.xtc", "--generated", files / "b.xtc", f"{flag}={value}")
+    assert f"argument {flag}: '{value}'; wanted a positive number" in capsys.readouterr().err
 
 
 def test_frames_that_are_not_finite_are_counted(files, tmp_path):

@@ -157,7 +157,7 @@ def test_pairs_and_paths(evaluate, md_file, config_file, tmp_path, synthetic):
 def test_no_molecule_has_pairs(evaluate, md_file, tmp_path):
     empty = [tmp_path / name for name in ("pairs.h5", "egi.h5")]
     for path in empty:
-        with create(path, "egi-samples", {}, interval_ps=5.2):
+        with create(path, "egi-samples", {}, interval_ps=5.2, task="interpolation"):
             pass
     table, long = evaluate("evaluate_paths", "--trajectories", md_file, "--pairs", empty[0], "--samples",
                            f"egi={empty[1]}")  # fmt: skip
@@ -182,6 +182,10 @@ def test_conformers(evaluate, tmp_path, synthetic):
     assert list(table["method"]) == ["basices", "etkdg"]
     best = table.set_index("method").loc["basices"]
     assert best["cov_r_mean"] == best["cov_p_mean"] == 100 and 0 < best["mat_r_mean"] < 0.2
+    with create(drawn, "egi-samples", {}, task="conformers"):
+        pass
+    with pytest.raises(StorageError, match="basices.h5 holds no molecules"):
+        evaluate("evaluate_conformers", "--conformers", reference, "--samples", drawn)
 
 
 def test_molecules_without_samples_and_damaged_samples_are_rows(evaluate, md_file, tmp_path, synthetic):
@@ -209,6 +213,23 @@ def test_wrong_samples_are_named(evaluate, md_file, tmp_path, synthetic):
         evaluate("evaluate_occupancy", "--task", "forward", "--trajectories", md_file, "--samples", f"egi={wrong}")
     with pytest.raises(ValueError, match="METHOD=PATH"):
         evaluate("evaluate_occupancy", "--task", "forward", "--trajectories", md_file, "--samples", "egi.h5")
+
+
+def test_nanometres_and_empty_files_are_named(evaluate, md_file, tmp_path, synthetic):
+    samples = synthetic.write_samples(tmp_path / "egi.h5", {"mol-a": synthetic.molecules["mol-a"]})
+    flags = ["evaluate_occupancy", "--task", "forward", "--trajectories", md_file, "--samples", f"egi={samples}"]
+    evaluate(*flags)
+    with h5py.File(samples, "r+") as file:
+        file["mol-a"]["samples"][...] = file["mol-a"]["samples"][...] / 10
+    with pytest.raises(StorageError, match=r"egi.h5 has bonds a tenth .* coordinates in nm; wanted angstrom"):
+        evaluate(*flags)
+    with h5py.File(samples, "r+") as file:  # a broken generator is no unit
+        file["mol-a"]["samples"][...] = np.random.default_rng(0).normal(0, 0.1, file["mol-a"]["samples"].shape)
+    evaluate(*flags)
+    with create(samples, "egi-samples", {}, interval_ps=5.2, task="forward"):
+        pass
+    with pytest.raises(StorageError, match=r"egi.h5 holds no molecules; wanted samples of those in .*test.h5"):
+        evaluate(*flags)
 
 
 def test_processes_give_the_same_rows(md_file, tmp_path, synthetic, config_file):

@@ -9,7 +9,7 @@ from pathlib import Path
 from egi.cli import parser, run, settings_of
 from egi.data.storage import Reader
 from egi.metrics import conformer_evaluation, evaluation
-from egi.metrics.ensembles import sample_files
+from egi.metrics.ensembles import check_filled, sample_files
 from egi.metrics.tables import Tables
 
 log = logging.getLogger("egi.evaluate_conformers")
@@ -33,6 +33,9 @@ def main(argv: list[str] | None = None) -> None:
     )
     with Reader(args.conformers, "egi-conformers") as reader:
         molecules = reader.ids
+    for _, path in inputs.samples:
+        with Reader(path, "egi-samples") as reader:
+            check_filled(reader, args.conformers)
     score = partial(conformer_evaluation.evaluate, inputs)
     outcomes = evaluation.parallel(score, molecules, dataset.evaluation.workers)
     rows = [row for outcome in outcomes for row in outcome.rows]

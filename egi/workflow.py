@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import csv
+import re
 from pathlib import Path
 
 import yaml
 
 from egi.config import ConfigError, Settings
-from egi.data.fetch import is_remote
+from egi.data.fetch import CHECKSUM, is_remote
 from egi.data.storage import atomic, package_versions
 
 
@@ -23,18 +24,22 @@ def archives(settings: Settings) -> dict[str, tuple[str, str | None]]:
     Raises
     ------
     ConfigError
-        If two sources end in the same file name.
+        If two sources end in the same file name, or a checksum is none or of no download.
     """
     found: dict[str, tuple[str, str | None]] = {}
     for dataset, section in settings.datasets.items():
-        for split, source in section.geom.files.items():
-            if not is_remote(source):
-                continue
-            name = archive_name(source)
+        here = {archive_name(source): source for source in section.geom.files.values() if is_remote(source)}
+        for name, checksum in section.geom.checksums.items():
+            if name not in here or not re.fullmatch(CHECKSUM, checksum):
+                raise ConfigError(
+                    f"datasets.{dataset}.geom.checksums has {name}: {checksum!r}; allowed: md5:... or sha256:... for "
+                    f"{', '.join(here) or 'downloads, of which there are none'}"
+                )
+        for name, source in here.items():
             known, checksum = found.get(name, (source, None))
             if known != source:
                 raise ConfigError(
-                    f"datasets.{dataset}.geom.files.{split} = {source!r}: a download is kept as data/{name}, and so is "
+                    f"datasets.{dataset}.geom.files has {source}: a download is kept as data/{name}, and so is "
                     f"{known}; allowed: sources with different file names"
                 )
             found[name] = source, section.geom.checksums.get(name, checksum)

@@ -51,9 +51,18 @@ def test_data_sets_share_a_download():
 
 def test_two_downloads_of_one_name_are_an_error():
     settings = _with_files(qm9="https://one.org/all.pkl", drugs="https://two.org/all.pkl?download=1")
-    with pytest.raises(
-        ConfigError, match=r"drugs\.geom\.files\.all = 'https://two.*kept as data/all\.pkl, and so is h"
-    ):
+    with pytest.raises(ConfigError, match=r"drugs\.geom\.files has https://two.*kept as data/all\.pkl, and so is h"):
+        archives(settings)
+
+
+@pytest.mark.parametrize("checksums", [{"all.pkl": "12ab"}, {"other.pkl": "md5:12ab"}])
+def test_a_checksum_of_nothing_is_an_error(checksums):
+    settings = _with_files(qm9="https://one.org/all.pkl")
+    qm9 = settings.datasets["qm9"]
+    geom = qm9.geom.model_copy(update={"checksums": checksums})
+    settings = settings.model_copy(update={"datasets": {"qm9": qm9.model_copy(update={"geom": geom})}})
+    message = r"qm9\.geom\.checksums has \w+\.pkl: .*allowed: md5:\.\.\. or .* for all\.pkl"
+    with pytest.raises(ConfigError, match=message):
         archives(settings)
 
 

@@ -17,7 +17,7 @@ filter          a conformer is rejected when
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -218,11 +218,16 @@ class _GraphChecks:
             raise Rejected("smiles", self.fault)
         passed.append("smiles")
         passed.append("hydrogens")
-        found = {atom.GetSymbol() for atom in modelled.GetAtoms()} - {"H"}
-        if foreign := sorted(found - self.elements):
-            raise Rejected("elements", f"{', '.join(foreign)}; allowed: {', '.join(sorted(self.elements))}")
+        check_elements(modelled, self.elements)
         passed.append("elements")
         return mol
+
+
+def check_elements(mol: Chem.Mol, elements: Iterable[str]) -> None:
+    """Raise `Rejected` if an atom other than hydrogen is of none of the elements."""
+    found = {atom.GetSymbol() for atom in mol.GetAtoms()} - {"H"}
+    if foreign := sorted(found - set(elements)):
+        raise Rejected("elements", f"{', '.join(foreign)}; allowed: {', '.join(sorted(elements))}")
 
 
 def _given(mol: Chem.Mol) -> np.ndarray:

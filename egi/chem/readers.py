@@ -18,7 +18,7 @@ from rdkit import Chem, rdBase
 
 from egi.chem import geom, xtb
 from egi.chem.conformers import sample_conformers
-from egi.chem.filters import Candidate, Rejected
+from egi.chem.filters import Candidate, Rejected, check_elements
 from egi.chem.molecules import parse_smiles
 from egi.cli import UserError
 from egi.config import GeomSettings
@@ -123,6 +123,7 @@ def _load_smiles(entry: Entry, settings: GeomSettings, seed: int) -> Candidate:
         mol = parse_smiles(entry.smiles)
     except ValueError as error:
         raise Rejected("smiles", str(error)) from error
+    check_elements(mol, settings.elements)  # before the work
     wanted = settings.conformers or 10
     full, energies = sample_conformers(mol, wanted, integer(seed, "conformers", entry.id))
     if settings.refine == "none":

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import pooch
 
 from egi.cli import UserError
 from egi.data.storage import atomic
+
+CHECKSUM = r"(md5|sha1|sha256|sha512):[0-9a-fA-F]+"
 
 
 def fetch(source: str, output: Path, checksum: str | None = None) -> Path:
@@ -28,6 +31,8 @@ def fetch(source: str, output: Path, checksum: str | None = None) -> Path:
     UserError
         If the source does not exist, cannot be downloaded, or has another checksum.
     """
+    if checksum and not re.fullmatch(CHECKSUM, checksum):
+        raise UserError(f"checksum {checksum!r}; allowed: md5, sha1, sha256 or sha512, a colon, hexadecimal digits")
     output = Path(output)
     if is_remote(source):
         return _download(source.replace("https://doi.org/", "doi:"), output, checksum)
@@ -57,6 +62,8 @@ def _download(source: str, output: Path, checksum: str | None) -> Path:
         pooch.retrieve(source, checksum, fname=output.name, path=output.parent, downloader=downloader)
     except (OSError, ValueError) as error:  # requests' errors are OSErrors; a wrong checksum is a ValueError
         raise UserError(f"{source} could not be downloaded to {output}: {str(error).splitlines()[0]}") from error
+    except KeyError as error:  # pooch looks up what the archive's answer should have
+        raise UserError(f"{source}: the archive behind the DOI lists no files ({error}); is the DOI right?") from error
     return output
 
 

@@ -57,6 +57,10 @@ def test_file_behind_a_doi_has_the_published_checksum(server, tmp_path, monkeypa
     served.write_text(json.dumps(record).replace(MD5, "md5:" + "0" * 32))
     with pytest.raises(UserError, match=r"a\.pkl could not be downloaded to .*: MD5 hash of downloaded file"):
         fetch("doi:10.5281/zenodo.7/a.pkl", tmp_path / "other" / "a.pkl")
+    served.write_text('{"status": 404, "message": "no such record"}')
+    with pytest.raises(UserError, match=r"behind the DOI lists no files \('files'\); is the DOI right\?"):
+        fetch("doi:10.5281/zenodo.7/a.pkl", tmp_path / "other" / "a.pkl")
+    served.write_text(json.dumps(record))
     with pytest.raises(UserError, match=r"zenodo\.7 has no file b\.pkl; it has a\.pkl"):
         fetch("doi:10.5281/zenodo.7/b.pkl", tmp_path / "data" / "b.pkl")
 
@@ -94,6 +98,11 @@ def test_bad_local_sources(tmp_path):
     with pytest.raises(UserError, match=rf"b has sha256 \w+; wanted {SHA256}"):
         fetch(str(tmp_path / "b"), tmp_path / "a", SHA256)
     assert not (tmp_path / "a").exists()
+
+
+def test_checksum_that_is_none(tmp_path):
+    with pytest.raises(UserError, match="checksum '12ab'; allowed: md5, sha1, sha256 or sha512, a colon"):
+        fetch("https://example.org/a", tmp_path / "a", "12ab")
 
 
 def test_what_is_remote():

@@ -1,11 +1,15 @@
-"""The scripts fetch, filter_geom and select_molecules by hand, one after the other."""
+"""The scripts fetch, filter_geom and select_molecules by hand, and as rules with a download."""
 
 import csv
 import subprocess
 import sys
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).parents[2]
 CONFIG = """
@@ -72,3 +76,34 @@ def test_missing_source_of_fetch_is_one_line(tmp_path):
     ended = script("fetch", "--source", "/gone.tar.gz", "--output", tmp_path / "x")
     assert ended.returncode == 2 and len(ended.stderr.splitlines()) == 1
     assert "source /gone.tar.gz does not exist" in ended.stderr
+
+
+@pytest.mark.slow
+def test_two_datasets_share_one_download(tmp_path):
+    asked = []
+
+    class Counting(SimpleHTTPRequestHandler):
+        def log_message(self, *args):
+            asked.append(self.path)
+
+    (tmp_path / "served").mkdir()
+    (tmp_path / "served/mine.smi").write_text("CCO\nCCCO\nCCN\nCC(C)O\n")
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Counting, directory=str(tmp_path / "served")))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    settings = yaml.safe_load(CONFIG)
+    mine = settings["datasets"]["mine"]
+    mine["geom"]["files"] = {"all": f"http://127.0.0.1:{server.server_port}/mine.smi"}
+    settings["datasets"]["other"] = mine
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(settings))
+    wanted = [f"results/{name}/molecules.csv" for name in ("mine", "other")]
+    command = [sys.executable, "-m", "snakemake", "-s", str(ROOT / "Snakefile"), "--cores", "2", "--configfile",
+               "config.yaml", "--", *wanted]  # fmt: skip
+    try:
+        ended = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    finally:
+        server.shutdown()
+        server.server_close()
+    assert ended.returncode == 0, ended.stderr[-3000:]
+    assert asked == ["/mine.smi"] and (tmp_path / "data/mine.smi").is_file()
+    one, two = ((tmp_path / name).read_text() for name in wanted)
+    assert one == two and len(one.splitlines()) == 5

@@ -6,11 +6,11 @@ import csv
 import logging
 import shutil
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -81,14 +81,14 @@ def collect(files: dict[str, Path], settings: GeomSettings, seed: int, outputs: 
             raise UserError(f"source file {path} does not exist")
     folder = outputs.rejects.parent / ".parts"
     all_parts = {key: _gather(key, path, settings, seed, dataset, folder) for key, path in files.items()}
-    split_of, rejects = _assign(all_parts, settings, seed)
+    split_of, shared = _assign(all_parts, settings, seed)
+    rejects = chain(shared, *(parts.rejects() for parts in all_parts.values()))
     tally = Tally()
     for key, parts in all_parts.items():
         tally.molecules.update(split_of[key].values())
         for note in parts.notes:
             tally.passed.update(note["passed"])
             tally.rejected.update(note["rejected"])
-            rejects += note["rejects"]
     listed = outputs.rejects.with_suffix(".failed.csv")
     if fault := _fault(all_parts, tally, settings):
         _write_rejects(listed, rejects)
@@ -166,8 +166,7 @@ def _fault(all_parts: dict[str, Parts], tally: Tally, settings: GeomSettings) ->
     failed = tally.rejected["source"]  # counted once a molecule
     if failed > settings.max_failed_fraction * entries:
         reasons = Counter(
-            row["detail"] for parts in all_parts.values() for note in parts.notes for row in note["rejects"]
-            if row["filter"] == "source"
+            row["detail"] for parts in all_parts.values() for row in parts.rejects() if row["filter"] == "source"
         )  # fmt: skip
         common, count = reasons.most_common(1)[0]
         return (f"{failed} of {entries} molecules could not be read or built, more than max_failed_fraction = "
@@ -191,7 +190,7 @@ def _store(
     _write_counts(outputs.counts, tally)
 
 
-def _write_rejects(path: Path, rows: list[dict]) -> None:
+def _write_rejects(path: Path, rows: Iterable[dict]) -> None:
     with atomic(path) as partial_path, partial_path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, REJECT_COLUMNS)
         writer.writeheader()

@@ -6,6 +6,7 @@ import hashlib
 import io
 import itertools
 import json
+import logging
 import tarfile
 import zlib
 from collections.abc import Iterator
@@ -17,6 +18,8 @@ import numpy as np
 from egi.chem.filters import HARTREE, Candidate
 from egi.chem.unpickle import Array, LazyMol, LazyTensor, Record, UnpickleError, load, stream
 from egi.cli import UserError
+
+log = logging.getLogger(__name__)
 
 SUBSETS = ("qm9", "drugs")
 _LARGEST_PICKLE = 2**30  # of one molecule; bounds memory
@@ -106,6 +109,7 @@ def list_items(path: Path) -> Iterator[tuple[str, list[dict[str, Any]]]]:
         If the file is damaged, or asks for a class that is not allowed.
     """
     count = 0
+    seen: set[str] = set()
 
     def used(item: Any) -> tuple[str, dict[str, Any]]:
         """SMILES, and what we use of an item."""
@@ -119,6 +123,9 @@ def list_items(path: Path) -> Iterator[tuple[str, list[dict[str, Any]]]]:
     try:
         with path.open("rb") as file:
             for smiles, group in itertools.groupby(map(used, stream(file)), key=lambda pair: pair[0]):
+                if smiles in seen:
+                    log.warning("%s: conformers of %s stand in several places; the first place counts", path, smiles)
+                seen.add(smiles)
                 yield smiles, [fields for _, fields in group]
     except UnpickleError as error:
         raise UserError(f"{path}, after {count} conformers: {error}") from error

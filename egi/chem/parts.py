@@ -43,7 +43,7 @@ class Parts:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.notes: list[dict] = []
         while (note := self._path("json")).is_file():
-            self.notes.append(json.loads(note.read_text(encoding="utf-8")))
+            self.notes.append(_without_rejects(json.loads(note.read_text(encoding="utf-8"))))
         self._ids: set[str] = set()
         self._first_of: dict[str, str] = {}
         for molecule, (_, smiles) in self.molecules.items():
@@ -62,6 +62,11 @@ class Parts:
         """Whether the source has no more entries."""
         return bool(self.notes) and self.notes[-1]["last"]
 
+    def rejects(self) -> Iterator[dict]:
+        """Rows of rejects.csv, which stay on disk: there may be very many."""
+        for number in range(len(self.notes)):
+            yield from json.loads(self._path("json", number).read_text(encoding="utf-8"))["rejects"]
+
     @property
     def molecules(self) -> dict[str, tuple[str, str]]:
         """Canonical SMILES without and with stereo of each molecule that passed, by id."""
@@ -77,7 +82,7 @@ class Parts:
             note["last"] = note["entries"] < MOLECULES
             with atomic(self._path("json")) as partial:
                 partial.write_text(json.dumps(note), encoding="utf-8")
-            self.notes.append(note)
+            self.notes.append(_without_rejects(note))
 
     def _add(self, result: Filtered, writer: Writer, note: dict) -> None:
         self._refuse_duplicate(result)
@@ -115,3 +120,7 @@ class Parts:
                     if split:
                         writers[split].copy(group)
         return conformers
+
+
+def _without_rejects(note: dict) -> dict:
+    return {key: value for key, value in note.items() if key != "rejects"}

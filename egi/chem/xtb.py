@@ -6,6 +6,7 @@ As GEOM's conformers are: in vacuum, weighted by exp(-E / RT) at 298.15 K.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib import import_module
 from importlib.util import find_spec
 
 import numpy as np
@@ -70,6 +71,7 @@ def refine(mol: Chem.Mol) -> Refined:
     mol : Chem.Mol
         All atoms, sanitised, with conformers. Its formal charge and radical electrons are those of the calculation.
     """
+    import_module("tblite.interface")  # limits reach only what is loaded
     result, faults = Chem.Mol(mol), {}
     energies = np.full(mol.GetNumConformers(), np.nan)
     with threadpool_limits(1, "openmp"):  # molecules are what runs in parallel

@@ -156,6 +156,16 @@ def test_geodiff_packed_conformers(tmp_path):
     assert rejects == []
 
 
+def test_conformers_of_a_molecule_in_two_places_are_said_and_listed(tmp_path, caplog):
+    items = conformers()
+    path = tmp_path / "a.pkl"
+    path.write_bytes(pickle.dumps([*items[1:], items[0]]))
+    found, rejects = stored("geodiff", path, tmp_path)
+    assert len(found["CC[C@H](C)O"][1]["positions"]) == 3
+    assert [row.split(",")[4] for row in rejects] == ["duplicate"]
+    assert "conformers of CC[C@H](C)O stand in several places; the first place counts" in caplog.text
+
+
 def test_every_form_gives_the_same_storage(tmp_path):
     geodiff = tmp_path / "all.pkl"
     geodiff.write_bytes(pickle.dumps(conformers(as_pyg2)))

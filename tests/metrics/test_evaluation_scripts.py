@@ -184,7 +184,7 @@ def test_conformers(evaluate, tmp_path, synthetic):
     assert best["cov_r_mean"] == best["cov_p_mean"] == 100 and 0 < best["mat_r_mean"] < 0.2
     with create(drawn, "egi-samples", {}, task="conformers"):
         pass
-    with pytest.raises(StorageError, match="basices.h5 holds no molecules"):
+    with pytest.raises(StorageError, match=r"basices\.h5 holds no molecules"):
         evaluate("evaluate_conformers", "--conformers", reference, "--samples", drawn)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import itertools
 import re
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from matplotlib.colors import to_rgb
 
 from egi.data.storage import Reader, StorageError
@@ -31,6 +33,21 @@ QUALITIES = {  # matrices of Viénot, Brettel and Mollon 1999 on linear RGB
     "protan": [[0.11238, 0.88762, 0.0], [0.11238, 0.88762, 0.0], [0.00401, -0.00401, 1.0]],
     "deutan": [[0.29275, 0.70725, 0.0], [0.29275, 0.70725, 0.0], [-0.02234, 0.02234, 1.0]],
 }
+
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_every_figure_of_the_paper_has_a_function_a_file_and_a_caption():
+    captions = yaml.safe_load((ROOT / "workflow" / "report" / "captions.yaml").read_text())["figures"]
+    section = (ROOT / "docs" / "metrics.md").read_text().split("## Figures")[1].split("## ")[0]
+    rows = re.findall(r"^\| (.+?) \| `(\w+)\.(\w+)` \| `([^`]+)`", section, flags=re.MULTILINE)
+    for _, module, function, file in rows:
+        assert callable(getattr(importlib.import_module(f"egi.figures.{module}"), function)) and file in captions
+    listed = {number for paper, *_ in rows for number in re.findall(r"\d+[A-G]?", paper)}
+    wanted = {"3A", "3B", *(f"4{c}" for c in "ABCDEFG"), *(f"5{c}" for c in "ABCD"), *map(str, range(6, 17))}
+    assert wanted <= listed
+    assert sum("6 (" in paper for paper, *_ in rows) == 2  # of the main text and of the appendix
 
 
 @pytest.fixture

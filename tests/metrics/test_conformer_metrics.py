@@ -79,6 +79,19 @@ def test_constructed_sets():
         conformer_scores(record, broken[:1], positions, 0.05)
 
 
+def test_a_flipped_para_substituted_ring_is_the_same_conformer():
+    record, _, positions = ensemble("Cc1ccc(C#N)cc1", 1)
+    _, heavy = heavy_molecule(record.mol, record.modelled)
+    flipped = positions.copy()
+    flipped[:, [2, 3, 7, 8]] = positions[:, [8, 7, 3, 2]]  # ortho with ortho, meta with meta
+    assert Chem.RemoveHs(record.mol).GetAtomWithIdx(2).GetDegree() == 2 and heavy.tolist() == list(range(9))
+    scores = {s.metric: s.value for s in conformer_scores(record, flipped, positions, 0.1)}
+    assert scores["cov_r"] == scores["cov_p"] == 100 and scores["mat_r"] == pytest.approx(0, abs=1e-3)
+    one_side = positions.copy()
+    one_side[:, [2, 8]] = positions[:, [8, 2]]  # ortho only: another molecule's geometry
+    assert {s.metric: s.value for s in conformer_scores(record, one_side, positions, 0.1)}["mat_r"] > 0.5
+
+
 def test_time_limit_and_shapes():
     cloud = RNG.normal(size=(2, 4, 3))
     with pytest.raises(Unscorable, match="timeout"):

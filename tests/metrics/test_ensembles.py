@@ -1,4 +1,4 @@
-"""Null models and the cut oracle."""
+"""Null models, the cut oracle, and how its score depends on its length."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from rdkit import Chem
 
 from egi.chem.molecules import record_of
 from egi.metrics import nulls
-from egi.metrics.ensembles import Ensemble, cut
+from egi.metrics.comparison import attempted, distribution_scores
+from egi.metrics.ensembles import Ensemble, cut, measures_of, observe
+from egi.metrics.tica import fit_tica
 
 LARGE = "CC(C)Cc1ccc(cc1)[C@@H](C)C(=O)NCCN1CCC(CC1)c1ccc(F)cc1"
 
@@ -49,3 +51,19 @@ def test_etkdg_keeps_what_it_has_when_time_is_up(monkeypatch):
     monkeypatch.setattr(nulls, "_BATCH", 5)
     made = nulls.etkdg(record(LARGE), 5000, 1)
     assert 0 < made.frames < 5000 and f"{made.frames} conformers where 5000" in made.note
+
+
+def test_score_of_the_oracle_against_the_reference_falls_with_its_length(synthetic):
+    record, mol = synthetic.embedded("CCCCO", "m")
+    measures, rng = measures_of(record), np.random.default_rng(6)
+    made = [synthetic.hopping(record, mol, 600, rng).transpose(1, 0, 2) for _ in range(4)]
+    reference, oracle = Ensemble("reference", made[:3]), Ensemble("md_oracle", made[3:])
+    seen = observe(reference, measures)
+    tica = attempted(lambda: fit_tica(seen.series, 2))
+    found = {}
+    for frames in (20, 100, 600):
+        short = observe(cut(oracle, Ensemble("", trajectories(frames)), "md_oracle_matched"), measures)
+        scores = distribution_scores(seen, short, tica)
+        found[frames] = {score.metric: score.value for score in scores}
+    for metric in found[20]:
+        assert found[20][metric] > 1.1 * found[100][metric] > 1.1**2 * found[600][metric] > 0, metric

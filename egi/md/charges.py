@@ -22,12 +22,14 @@ from egi import seeds
 from egi.config import SimulationSettings
 from egi.data.storage import atomic
 from egi.md.common import Rejected, digest
+from egi.md.quality import graph_faults
 
 log = logging.getLogger("egi")
 
 NAGL_MODEL = "openff-gnn-am1bcc-1.0.0.pt"
 ATTEMPTS = 3
 _MISSING = "antechamber is not installed"
+_REARRANGED = "AM1's optimisation broke a bond (a proton moved?); charges_fallback: nagl takes it"
 #: sqm settings of the last attempt: the slow, safe diagonaliser (openff-toolkit issue 1911)
 _SAFE_KEYWORDS = "qm_theory='AM1', grms_tol=0.0005, scfconv=1.d-9, pseudo_diag=0, diag_routine=3, ndiis_attempts=700,"
 #: largest departure of the raw sum from the formal charge that is taken for rounding, in e
@@ -153,7 +155,10 @@ def antechamber(mol: Chem.Mol, timeout_seconds: float, safe: bool = False) -> np
 
     Raises
     ------
-    subprocess.CalledProcessError, subprocess.TimeoutExpired
+    subprocess.CalledProcessError
+        If it fails, or if AM1's optimisation, which antechamber does first, breaks a bond: in many zwitterions a
+        proton moves, and the charges are then those of another molecule.
+    subprocess.TimeoutExpired
     """
     command = ["antechamber", "-i", "in.sdf", "-fi", "sdf", "-o", "out.mol2", "-fo", "mol2", "-pf", "yes",
                "-dr", "n", "-c", "bcc", "-nc", str(Chem.GetFormalCharge(mol))]  # fmt: skip
@@ -164,10 +169,13 @@ def antechamber(mol: Chem.Mol, timeout_seconds: float, safe: bool = False) -> np
         output = _run_group(command, scratch, timeout_seconds)
         try:
             charges = _mol2_charges(Path(scratch, "out.mol2").read_text())
+            optimised = _pdb_positions(Path(scratch, "sqm.pdb").read_text())
         except (OSError, ValueError):
             raise subprocess.CalledProcessError(1, command, output or "no charges came out") from None
-    if len(charges) != mol.GetNumAtoms():
+    if not len(charges) == len(optimised) == mol.GetNumAtoms():
         raise subprocess.CalledProcessError(1, command, f"{len(charges)} charges for {mol.GetNumAtoms()} atoms")
+    if graph_faults(optimised[None], mol)[0]:
+        raise subprocess.CalledProcessError(1, command, _REARRANGED)
     return charges
 
 
@@ -204,6 +212,12 @@ def _mol2_charges(text: str) -> np.ndarray:
     if not charges:
         raise ValueError("mol2 file without atoms")
     return np.array(charges)
+
+
+def _pdb_positions(text: str) -> np.ndarray:
+    """Positions (atoms, 3) in Å of a PDB file."""
+    atoms = [line for line in text.splitlines() if line.startswith(("ATOM", "HETATM"))]
+    return np.array([[float(line[k : k + 8]) for k in (30, 38, 46)] for line in atoms]).reshape(-1, 3)
 
 
 def _last_words(output: str) -> str:

@@ -72,7 +72,7 @@ def _fault(name: str) -> str:
     system.addParticle(1.0)
     try:
         integrator = openmm.VerletIntegrator(0.001)
-        context = openmm.Context(system, integrator, openmm.Platform.getPlatformByName(name))
+        context = openmm.Context(system, integrator, openmm.Platform.getPlatformByName(name), properties(name, 1))
         context.setPositions([openmm.Vec3(0, 0, 0)])
         integrator.step(1)
     except openmm.OpenMMException as error:

@@ -126,7 +126,7 @@ def run_replica(replica: Replica, engine: Engine, solute_atoms: int) -> dict[str
     Rejected
         If coordinates stop being finite more than `RESTARTS` times, or the box becomes too small.
     """
-    record = finished(replica)
+    record = finished_record(replica)
     if record is None:
         progress = _open_work(replica)
         stage = "equilibration"
@@ -145,12 +145,13 @@ def run_replica(replica: Replica, engine: Engine, solute_atoms: int) -> dict[str
     return record
 
 
-def finished(replica: Replica) -> dict[str, Any] | None:
+def finished_record(replica: Replica) -> dict[str, Any] | None:
     """Record of a replica that is complete with this system, protocol and seed; else None."""
     if not replica.file("json").is_file():
         return None
     record = json.loads(replica.file("json").read_text())
     if record["key"] == replica.key and replica.file("xtc").is_file() and replica.file("csv").is_file():
+        shutil.rmtree(replica.work, ignore_errors=True)  # still there after a kill in the last moment
         return record
     log.info("%s replica %d: system, protocol or files changed; starting afresh", replica.molecule, replica.index)
     for ending in ("json", "xtc", "csv"):

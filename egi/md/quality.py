@@ -2,7 +2,7 @@
 
 A replica passes if all its frames are there, temperature and density are what the protocol should give, the
 potential energy does not drift, no bond leaves its equilibrium length, no stereocentre or double bond changes
-hand, and the graph that the coordinates show is the molecule's.
+hand, the graph that the coordinates show is the molecule's, and no ring is pierced or twisted.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from egi.config import SimulationSettings
 from egi.data.storage import Reader, atomic
 from egi.md.common import NM_PER_ANGSTROM
 from egi.md.frames import read_frames
-from egi.md.molecule import handedness
+from egi.md.molecule import handedness, with_conformer
+from egi.md.rings import ring_faults
 from egi.units import whole_multiple
 
 QUALITY = (
@@ -29,6 +30,7 @@ QUALITY = (
     "temperature_expected_error_kelvin", "temperature_spread_kelvin", "temperature_expected_spread_kelvin",
     "density_g_ml", "potential_energy_kj_mol", "potential_energy_drift_spreads", "bond_deviation_angstrom",
     "rigid_bond_deviation_angstrom", "flipped_centres", "broken_bonds", "extra_bond_frames",
+    "pierced_rings", "twisted_rings", "flipped_chairs",
 )  # fmt: skip
 #: mean temperature: this many expected standard errors, plus a share for the time step's bias
 TEMPERATURE_ERRORS, TEMPERATURE_SHARE = 5.0, 0.01
@@ -155,12 +157,13 @@ def _thermodynamics(
 
 
 def _structure(positions: np.ndarray, mol: Chem.Mol) -> dict[str, int]:
-    """Hands and graph of all frames; `positions` (frames, atoms, 3) in Å."""
+    """Hands, graph and rings of all frames; `positions` (frames, atoms, 3) in Å."""
     broken, extra = graph_faults(positions, mol)
     return {
         "flipped_centres": flipped_centres(positions, mol),
         "broken_bonds": broken,
         "extra_bond_frames": extra,
+        **ring_faults(positions, mol),
     }
 
 
@@ -196,7 +199,7 @@ def _deviation(positions: np.ndarray, pairs: np.ndarray, lengths: np.ndarray) ->
 
 
 def flipped_centres(positions: np.ndarray, mol: Chem.Mol) -> int:
-    """Number of defined stereocentres and double bonds that change hand in some frame, from 3D.
+    """Number of defined stereocentres and double bonds that have, from 3D, another hand in some frame than in `mol`.
 
     Parameters
     ----------
@@ -204,8 +207,8 @@ def flipped_centres(positions: np.ndarray, mol: Chem.Mol) -> int:
     mol : Chem.Mol
         All atoms, with its stereochemistry.
     """
-    flipped = 0
-    for kind, index in handedness(mol):
+    flipped, first = 0, handedness(with_conformer(mol, positions[0]))
+    for (kind, index), label in handedness(mol).items():
         if kind == "atom":
             atom = mol.GetAtomWithIdx(index)
             ends = [n.GetIdx() for n in atom.GetNeighbors()][:3]
@@ -216,7 +219,7 @@ def flipped_centres(positions: np.ndarray, mol: Chem.Mol) -> int:
             one = next(n.GetIdx() for n in begin.GetNeighbors() if n.GetIdx() != end.GetIdx())
             two = next(n.GetIdx() for n in end.GetNeighbors() if n.GetIdx() != begin.GetIdx())
             hand = _same_side(*(positions[:, i] for i in (one, begin.GetIdx(), end.GetIdx(), two)))
-        flipped += bool((np.sign(hand) != np.sign(hand[0])).any())
+        flipped += first.get((kind, index)) != label or bool((np.sign(hand) != np.sign(hand[0])).any())
     return flipped
 
 
@@ -263,6 +266,8 @@ def _faults(found: dict[str, Any], settings: SimulationSettings) -> list[str]:
         f"{found['broken_bonds']} bonds broke": found["broken_bonds"] > 0,
         f"new bonds in {found['extra_bond_frames']} frames": found["extra_bond_frames"]
         > EXTRA_BOND_SHARE * found["frames"],
+        f"a bond goes through {found['pierced_rings']} rings": found["pierced_rings"] > 0,
+        f"{found['twisted_rings']} rings twisted at a double or aromatic bond": found["twisted_rings"] > 0,
     }
     return [text for text, wrong in checks.items() if wrong]
 

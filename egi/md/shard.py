@@ -18,7 +18,7 @@ from egi.md import platform as platforms
 from egi.md.common import Rejected
 from egi.md.manifest import MANIFEST
 from egi.md.molecule import Job
-from egi.md.protocol import Engine, Replica, run_replica
+from egi.md.protocol import Engine, Replica, finished_record, run_replica
 from egi.md.quality import log_summary
 from egi.md.system import build, read_provenance, write_json
 from egi.md.workers import Lanes, finished
@@ -83,15 +83,14 @@ class Shard:
         self._engine = Engine(platform, max(1, self.threads // self.settings.concurrent_replicas))
         self._progress = _Progress(sum(len(job.starts) for job in self.jobs), self.settings)
         self._builds = sorted(self.jobs, key=_cost)
-        self._ready: list[tuple[Job, int, int]] = []  # replicas: job, index, solute atoms
+        self._ready: list[tuple[Job, Replica, int]] = []  # with the number of solute atoms
         self._running: dict[Future, tuple[Job, int | None]] = {}
 
     def _fill(self, runs: Lanes, builds: Lanes) -> None:
         """Give free lanes the longest replica that is ready, else the next build."""
         while runs.free and self._ready:
-            job, index, solute_atoms = self._ready.pop()
-            replica = Replica(self.folder / job.id, job.id, index, self.settings, self.seed)
-            self._running[runs.submit(_run, replica, self._engine, solute_atoms)] = (job, index)
+            job, replica, solute_atoms = self._ready.pop()
+            self._running[runs.submit(_run, replica, self._engine, solute_atoms)] = (job, replica.index)
         while builds.free and self._builds:
             job = self._builds.pop()
             future = builds.submit(_build, job, self.settings, self.seed, self.folder / job.id)
@@ -106,10 +105,17 @@ class Shard:
         rejected = result["rejected_replicas"]
         for replica, (stage, reason) in rejected.items():
             self._reject(job, int(replica), Rejected(stage, reason))
-        self._ready += [(job, k, result["solute_atoms"]) for k in job.starts if str(k) not in rejected]
+        for index in (k for k in job.starts if str(k) not in rejected):
+            replica = Replica(self.folder / job.id, job.id, index, self.settings, self.seed)
+            record = finished_record(replica)
+            if record is None:
+                self._ready.append((job, replica, result["solute_atoms"]))
+            else:
+                self._ran(job, index, record, earlier=True)
         self._ready.sort(key=lambda item: _cost(item[0]))
 
-    def _ran(self, job: Job, replica: int, result: dict[str, Any] | Rejected) -> None:
+    def _ran(self, job: Job, replica: int, result: dict[str, Any] | Rejected, earlier: bool = False) -> None:
+        """A row for a replica that is through, in this run or an earlier one."""
         if isinstance(result, Rejected):
             return self._reject(job, replica, result)
         folder = self.folder / job.id
@@ -123,7 +129,7 @@ class Shard:
             "charges": provenance["charges"], "seconds": round(sum(record["seconds"].values()), 2),
             **log_summary(folder / f"replica_{replica}.csv"),
         })  # fmt: skip
-        self._progress.step(record["ns_per_day"])
+        self._progress.step(None if earlier else record["ns_per_day"])
 
     def _reject(self, job: Job, replica: int, failure: Rejected) -> None:
         log.warning("%s replica %d rejected in %s: %s", job.id, replica, failure.stage, failure.reason)
@@ -133,22 +139,35 @@ class Shard:
 
 
 class _Progress:
-    """A bar with speed and time left over all replicas of the shard."""
+    """A bar with speed and time left, for this shard and for all shards of its kind."""
 
     def __init__(self, replicas: int, settings: SimulationSettings):
-        self._bar = tqdm(total=replicas, desc="replicas", unit="replica", mininterval=1)
+        self._left, self._shards, self._done = replicas, settings.shards, 0
         self._started, self._ns = time.monotonic(), float(settings.production_ps) / 1000
+        self._bar = tqdm(total=replicas, desc="replicas", unit="replica",
+                         bar_format="{desc}: {n_fmt}/{total_fmt} [{elapsed}{postfix}]")  # fmt: skip
 
     def step(self, ns_per_day: float | None) -> None:
-        """One replica is through; `ns_per_day` is its own speed, None if it was rejected."""
-        self._bar.update()
+        """One replica is through; `ns_per_day` is its own speed, None if it was rejected or finished earlier."""
+        self._left -= 1
         if ns_per_day is not None:
-            total = self._bar.n * self._ns / (time.monotonic() - self._started) * 86400
-            self._bar.set_postfix_str(f"{ns_per_day:.0f} ns/day each, {total:.0f} in all")
+            self._done += 1
+            seconds = (time.monotonic() - self._started) / self._done  # a replica, builds included
+            text = f"{ns_per_day:.0f} ns/day each, {self._ns / seconds * 86400:.0f} in all"
+            text += f", {_time(self._left * seconds)} left"
+            if self._shards > 1:
+                text += f"; {self._shards} such shards take {_time(self._shards * self._bar.total * seconds)}"
+            self._bar.set_postfix_str(text, refresh=False)
+        self._bar.update()
 
     def close(self) -> None:
         """End the bar."""
         self._bar.close()
+
+
+def _time(seconds: float) -> str:
+    """Hours, or minutes where these are few."""
+    return f"{seconds / 3600:.1f} h" if seconds >= 3600 else f"{seconds / 60:.1f} min"
 
 
 def _cost(job: Job) -> int:

@@ -107,6 +107,17 @@ def test_missing_antechamber_says_what_to_do(md, tmp_path, monkeypatch):
         charges.molecule_charges(md.job("CO").mol, "mol", md.settings(charges="am1bcc"), 1, tmp_path / "c.json")
 
 
+def test_a_zwitterion_that_loses_its_proton_in_am1_is_rejected_and_one_that_keeps_it_is_not(md, tmp_path):
+    settings = md.settings(charges="am1bcc")
+    with pytest.raises(
+        Rejected, match=r"AM1-BCC failed 3 times, last: .*broke a bond .*charges_fallback: nagl takes it"
+    ):
+        charges.molecule_charges(md.job("[NH3+]CCC(=O)[O-]").mol, "alanine", settings, 1, tmp_path / "a.json")
+    for smiles in ("C([NH3+])C(=O)[O-]", "C[N+](C)(C)CC(=O)[O-]"):
+        found = charges.molecule_charges(md.job(smiles).mol, "mol", settings, 1, tmp_path / f"{len(smiles)}.json")
+        assert abs(found.sum()) < 1e-6
+
+
 def test_a_sum_beyond_rounding_is_rejected():
     with pytest.raises(Rejected, match=r"charges sum to 0.2000 e; the formal charge is 0"):
         charges.conserve(np.array([0.1, 0.1]), 0)

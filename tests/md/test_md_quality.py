@@ -7,6 +7,7 @@ import pytest
 from rdkit import Chem
 
 from egi.cli import UserError
+from egi.md import quality
 from egi.md.frames import read_frames, write_frames
 from egi.md.manifest import apply_quality
 from egi.md.protocol import Engine, Replica, run_replica
@@ -53,6 +54,12 @@ def test_a_mirrored_second_half_is_noticed(replica):
     assert assess(*replica)["reasons"] == "1 stereocentres changed hand"
 
 
+def test_a_wrong_hand_from_the_first_frame_on_is_noticed(replica):
+    """As after a flip in equilibration, which no later frame gives away."""
+    _change(replica[0], lambda x: x * np.array([-1, 1, 1], dtype=x.dtype))
+    assert assess(*replica)["reasons"] == "1 stereocentres changed hand"
+
+
 def test_a_stretched_bond_and_missing_frames_are_noticed(replica):
     def stretch(x):
         x = x[:900].copy()
@@ -82,6 +89,14 @@ def test_distant_atoms_that_meet_are_a_new_bond(replica):
 
     _change(replica[0], fold)
     assert "new bonds in 200 frames" in assess(*replica)["reasons"]
+
+
+def test_ring_faults_fail_a_replica_and_flipped_chairs_do_not(replica, monkeypatch):
+    found = {"pierced_rings": 1, "twisted_rings": 2, "flipped_chairs": 3}
+    monkeypatch.setattr(quality, "ring_faults", lambda positions, mol: found)
+    row = assess(*replica)
+    assert row["verdict"] == "fail" and row["flipped_chairs"] == 3
+    assert row["reasons"] == "a bond goes through 1 rings; 2 rings twisted at a double or aromatic bond"
 
 
 def test_double_bonds_count_as_centres():

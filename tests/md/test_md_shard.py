@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import importlib.util
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -10,11 +11,13 @@ import time
 from pathlib import Path
 
 import numpy as np
+import openmm
 import pytest
 import yaml
 
 from egi.cli import UserError
 from egi.data.storage import Reader
+from egi.md import platform, protocol
 from egi.md import shard as shards
 from egi.md.frames import frame_count, read_frames
 from egi.md.manifest import read_jobs, read_molecules, write_manifest
@@ -191,6 +194,49 @@ def test_an_unexpected_error_rejects_one_molecule_only(md, tmp_path, monkeypatch
     rows = Shard([md.job("CO", name="bad"), md.job("CO", name="good")], md.settings(), 1, tmp_path).run()
     assert [(r["molecule"], r["status"]) for r in rows] == [("bad", "rejected"), ("good", "ok")]
     assert rows[0]["reason"] == "RuntimeError: surprise"
+
+
+def test_a_rerun_takes_over_what_is_finished_and_times_the_rest(md, tmp_path, monkeypatch):
+    jobs = [md.job("CO", 2, "a"), md.job("CCO", 2, "b")]
+    first = Shard(jobs, md.settings(), 1, tmp_path).run()
+    (tmp_path / "b" / "replica_1.json").unlink()
+    ran, shown = [], []
+    real = shards.run_replica
+    monkeypatch.setattr(shards, "run_replica", lambda replica, *rest: ran.append(replica) or real(replica, *rest))
+    monkeypatch.setattr(shards.tqdm, "set_postfix_str", lambda bar, text, refresh: shown.append(text))
+    again = Shard(jobs, md.settings(shards=3), 1, tmp_path).run()
+    assert [(r.molecule, r.index) for r in ran] == [("b", 1)]
+    keys = ("molecule", "replica", "status", "temperature_kelvin")
+    assert [[row[k] for k in keys] for row in again] == [[row[k] for k in keys] for row in first]
+    assert len(shown) == 1 and re.fullmatch(
+        r"\d+ ns/day each, \d+ in all, [\d.]+ (h|min) left; 3 such shards take [\d.]+ (h|min)", shown[0]
+    )
+
+
+def test_on_a_gpu_builds_run_ahead_in_processes_and_one_context_serves_all_segments(md, tmp_path, monkeypatch):
+    """The way of GPUs, walked by the Reference platform: without repeatable sums, segments share a context."""
+    monkeypatch.setattr(platform, "GPU", ("Reference",))
+    monkeypatch.setattr(platform, "properties", lambda name, threads: {})
+    monkeypatch.setattr(platform, "repeatable", lambda name, threads: False)
+    monkeypatch.setattr(shards, "build", None)  # in this process nothing is built
+    made = []
+    real = protocol.new_context
+    monkeypatch.setattr(protocol, "new_context", lambda *args, **kwargs: made.append(args[2]) or real(*args, **kwargs))
+    rows = Shard([md.job("CO", 1, "a")], md.settings(), 1, tmp_path).run()
+    assert made == ["equilibration", "segment 1"]
+    assert (rows[0]["status"], rows[0]["precision"], rows[0]["frames"]) == ("ok", "mixed", 50)
+    _, times, _ = read_frames(tmp_path / "a" / "replica_0.xtc")
+    np.testing.assert_allclose(np.diff(times), 0.08, rtol=1e-4)
+
+
+def test_a_box_that_shrinks_too_far_rejects_its_replica(md, tmp_path, monkeypatch):
+    def shrink(*arguments):
+        raise openmm.OpenMMException("The periodic box size has decreased to less than twice the nonbonded cutoff.")
+
+    monkeypatch.setattr(protocol, "_run_segment", shrink)
+    row = Shard([md.job("CO", 1, "a")], md.settings(), 1, tmp_path).run()[0]
+    assert (row["status"], row["stage"]) == ("rejected", "production")
+    assert "less than twice the nonbonded cutoff" in row["reason"]
 
 
 @pytest.mark.slow

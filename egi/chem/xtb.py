@@ -25,7 +25,8 @@ RT = 8.314462618e-3 * 298.15  # kJ/mol
 #: largest component of the gradient at a minimum, hartree/bohr
 CONVERGED = 4.5e-4
 _STEPS = 500
-SAME_ANGSTROM = 0.1
+#: conformers nearer than this in energy and heavy atoms are one minimum; about the thresholds of CREST (10.1039/c9cp06869d)
+SAME_KJ_MOL, SAME_ANGSTROM = 0.2, 0.1
 
 
 @dataclass(frozen=True)
@@ -130,18 +131,23 @@ def _changed(before: Chem.Mol, after: Chem.Mol, conformer: int) -> str:
 
 
 def _merge(mol: Chem.Mol, energies: np.ndarray, faults: dict[int, str]) -> None:
-    """Going up in energy, make a conformer a fault if a lower one is the same."""
-    positions = np.stack([conformer.GetPositions() for conformer in mol.GetConformers()])
+    """Going up in energy, make a conformer a fault if a lower one is the same.
+
+    The same are those of one energy and one shape of the heavy atoms: turned methyl groups would count thrice.
+    """
+    heavy = [atom.GetIdx() for atom in mol.GetAtoms() if atom.GetAtomicNum() > 1] or list(range(mol.GetNumAtoms()))
+    positions = np.stack([conformer.GetPositions()[heavy] for conformer in mol.GetConformers()])
     kept: list[int] = []
     for place in np.argsort(energies, kind="stable").tolist():
         if place in faults:
             continue
-        near = rmsd(positions[place], positions[kept]) if kept else np.array([np.inf])
-        if near.min() < SAME_ANGSTROM:
-            faults[place] = f"GFN2-xTB: same minimum as conformer {kept[near.argmin()]}"
-            energies[place] = np.nan
+        near = [k for k in kept if energies[place] - energies[k] < SAME_KJ_MOL]
+        apart = rmsd(positions[place], positions[near]) if near else np.array([np.inf])
+        if apart.min() < SAME_ANGSTROM:
+            faults[place] = f"GFN2-xTB: same minimum as conformer {near[apart.argmin()]}"
         else:
             kept.append(place)
+    energies[list(faults)] = np.nan
 
 
 def _boltzmann(energies: np.ndarray) -> np.ndarray:

@@ -101,6 +101,22 @@ def test_conformers_that_relax_into_one_are_merged():
     assert len(faults) == 1 and "same minimum as conformer" in next(iter(faults.values()))
 
 
+@pytest.mark.parametrize("smiles", ["C", "CCC"])
+def test_turned_methyl_groups_are_one_conformer(smiles):
+    mol = sampled(smiles, 4)
+    assert mol.GetNumConformers() > 1
+    refined = xtb.refine(mol)
+    assert len(refined.faults) == mol.GetNumConformers() - 1 and refined.weights.max() == 1
+
+
+def test_mirror_images_are_two_conformers():
+    mol = sampled("OCCO", 1)
+    mol.AddConformer(mol.GetConformer(), assignId=True)
+    mol.GetConformers()[1].SetPositions(positions(mol)[0] * [1, 1, -1])
+    refined = xtb.refine(mol)
+    assert refined.faults == {} and refined.weights == pytest.approx([0.5, 0.5], abs=0.01)
+
+
 def test_too_few_steps_and_a_failing_calculation_are_faults(monkeypatch):
     monkeypatch.setattr(xtb, "_STEPS", 1)
     assert xtb.refine(sampled("OCCO", 1)).faults[0].startswith("GFN2-xTB: no minimum after 1 steps")

@@ -78,7 +78,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 def _positive(kind: Callable[[str], Any]) -> Callable[[str], Any]:
     """Parser of a positive number, for argparse."""
 
-    def parse(text: str) -> Any:
+    def _parse(text: str) -> Any:
         try:
             number = kind(text)
         except (ValueError, ArithmeticError):
@@ -87,7 +87,7 @@ def _positive(kind: Callable[[str], Any]) -> Callable[[str], Any]:
             raise argparse.ArgumentTypeError(f"{text!r}; wanted a positive number")
         return number
 
-    return parse
+    return _parse
 
 
 def main(args: argparse.Namespace) -> None:

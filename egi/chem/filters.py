@@ -7,9 +7,9 @@ filter          a conformer is rejected when
 ``fragments``   it has more than one component
 ``reacted``     its canonical SMILES differs from that of the stored SMILES; without stereo, which is set from 3D
 ``smiles``      RDKit cannot make a molecule of the stored SMILES
-``hydrogens``   RDKit cannot remove its hydrogens
+``hydrogens``   some of its hydrogens are no atoms, or RDKit cannot remove them
 ``elements``    a modelled atom's element is not in the dataset's list; retained hydrogens are always allowed (A-7)
-``coordinates`` numbers are missing or not finite, all zero, or two atoms lie closer than 0.5 Å
+``coordinates`` numbers are missing or not finite, all zero, of a drawing, or two atoms lie closer than 0.5 Å
 ``stereo``      its 3D configuration differs from that of most conformers of the molecule; can be switched off
 ==============  ============================================================================================
 """
@@ -217,6 +217,8 @@ class _GraphChecks:
         if self.wanted is None:
             raise Rejected("smiles", self.fault)
         passed.append("smiles")
+        if missing := sum(atom.GetTotalNumHs() for atom in mol.GetAtoms()):
+            raise Rejected("hydrogens", f"{missing} hydrogens are no atoms with coordinates")
         passed.append("hydrogens")
         check_elements(modelled, self.elements)
         passed.append("elements")
@@ -234,6 +236,8 @@ def _given(mol: Chem.Mol) -> np.ndarray:
     """Coordinates of the molecule's only conformer."""
     if mol.GetNumConformers() != 1:
         raise Rejected("coordinates", f"{mol.GetNumConformers()} sets of coordinates in one conformer")
+    if not mol.GetConformer().Is3D():
+        raise Rejected("coordinates", "a drawing: z is 0 throughout and the record is not marked 3D")
     return mol.GetConformer().GetPositions()
 
 

@@ -25,7 +25,7 @@ RT = 8.314462618e-3 * 298.15  # kJ/mol
 #: largest component of the gradient at a minimum, hartree/bohr
 CONVERGED = 4.5e-4
 _STEPS = 500
-#: conformers nearer than this in energy and heavy atoms are one minimum; about the thresholds of CREST (10.1039/c9cp06869d)
+#: conformers nearer than this in energy and heavy atoms are one minimum; about CREST's thresholds (10.1039/c9cp06869d)
 SAME_KJ_MOL, SAME_ANGSTROM = 0.2, 0.1
 
 

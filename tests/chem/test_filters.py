@@ -83,8 +83,26 @@ def test_the_same_molecule_written_otherwise_has_not_reacted(stored, smiles):
     assert run(stored, conformers(smiles)).rejects == []
 
 
+def test_missing_hydrogens():
+    mols = conformers("CCO")
+    bare = [Chem.RemoveHs(mol) for mol in mols]
+    result = run("CCO", [bare[0], mols[1]])
+    assert names(result) == ["hydrogens"]
+    assert result.rejects[0]["detail"] == "6 hydrogens are no atoms with coordinates"
+    assert run("OC(=O)[O-]", conformers("OC(=O)[O-]")).passed["hydrogens"] == 3
+    assert run("ClC(Cl)(Cl)Cl", [Chem.RemoveHs(m) for m in conformers("ClC(Cl)(Cl)Cl")]).rejects == []  # it has none
+
+
+def test_drawing_is_no_conformer():
+    flat = Chem.AddHs(Chem.MolFromSmiles("CCO"))
+    AllChem.Compute2DCoords(flat)
+    result = run("CCO", [Chem.MolFromMolBlock(Chem.MolToMolBlock(flat), removeHs=False), *conformers("CCO")])
+    assert names(result) == ["coordinates"] and result.rejects[0]["detail"].startswith("a drawing: z is 0")
+    assert run("C=O", [moved(m, lambda x: x * [1, 1, 0]) for m in conformers("C=O")]).rejects == []  # flat, marked 3D
+
+
 def test_hydrogens_that_cannot_be_removed(monkeypatch):
-    """No molecule is known that sanitises with hydrogens and not without, so RDKit's refusal is made up."""
+    """We know of no molecule that sanitises with hydrogens and not without, so RDKit's refusal is made up."""
     mols = conformers("CCO")
     real = Chem.RemoveHs
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 from pathlib import Path
 
 import pooch
@@ -53,17 +54,23 @@ def is_remote(source: str) -> bool:
 
 
 def _download(source: str, output: Path, checksum: str | None) -> Path:
-    """Download to a temporary name, check, rename (pooch does all three)."""
+    """Download and check in a folder of its own, which a killed run may leave and the next one removes; then rename."""
     downloader = pooch.core.choose_downloader(source, progressbar=True)
+    folder = output.with_name(f".{output.name}.part")
+    shutil.rmtree(folder, ignore_errors=True)
     try:
-        output.parent.mkdir(parents=True, exist_ok=True)
         if checksum is None and source.startswith("doi:"):
             checksum = _published_checksum(source)
-        pooch.retrieve(source, checksum, fname=output.name, path=output.parent, downloader=downloader)
+        if checksum is None or not output.is_file() or not pooch.hashes.hash_matches(output, checksum):
+            folder.mkdir(parents=True)
+            made = pooch.retrieve(source, checksum, fname=output.name, path=folder, downloader=downloader)
+            os.replace(made, output)
     except (OSError, ValueError) as error:  # requests' errors are OSErrors; a wrong checksum is a ValueError
         raise UserError(f"{source} could not be downloaded to {output}: {str(error).splitlines()[0]}") from error
     except KeyError as error:  # pooch looks up what the archive's answer should have
         raise UserError(f"{source}: the archive behind the DOI lists no files ({error}); is the DOI right?") from error
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
     return output
 
 

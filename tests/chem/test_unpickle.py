@@ -4,6 +4,7 @@ import io
 import os
 import pickle
 import subprocess
+import sys
 from collections import OrderedDict
 
 import networkx
@@ -81,6 +82,15 @@ def test_networkx_is_inert(protocol):
     list(graph.nodes), graph.adj, graph.edges, graph.degree
     assert read({"nx": graph, "after": 3}, protocol)["after"] == 3
     assert read(networkx.MultiDiGraph([(1, 2)]), protocol) is not None
+
+
+def test_networkx_need_not_be_installed(monkeypatch):
+    raw = pickle.dumps({"nx": networkx.path_graph(4), "after": 3})
+    for name in [name for name in sys.modules if name.split(".")[0] == "networkx"]:
+        monkeypatch.setitem(sys.modules, name, None)  # importing it now fails
+    with pytest.raises(ModuleNotFoundError):
+        pickle.loads(raw)
+    assert load(io.BytesIO(raw))["after"] == 3
 
 
 def test_lazy_things_survive_the_way_to_a_worker():

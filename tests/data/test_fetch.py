@@ -77,6 +77,17 @@ def test_a_connection_that_breaks_leaves_nothing_and_the_next_try_is_whole(serve
     assert fetch(f"{server}/a.pkl", output).read_bytes() == CONTENT
 
 
+def test_what_a_killed_download_left_is_removed_and_a_good_file_is_not_asked_for_again(server, tmp_path):
+    output = tmp_path / "data" / "x.pkl"
+    left = output.with_name(".x.pkl.part")
+    left.mkdir(parents=True)
+    (left / "tmp123").write_bytes(CONTENT[:500])
+    assert fetch(f"{server}/a.pkl", output, SHA256).read_bytes() == CONTENT
+    assert [path.name for path in output.parent.iterdir()] == ["x.pkl"]
+    (tmp_path / "served" / "a.pkl").unlink()
+    assert fetch(f"{server}/a.pkl", output, SHA256).read_bytes() == CONTENT
+
+
 def test_damaged_file_is_downloaded_again(server, tmp_path):
     output = tmp_path / "x.pkl"
     output.write_bytes(CONTENT[:100])

@@ -10,10 +10,13 @@ import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
-from egi.figures import distributions, dynamics, energies, style, training
+from egi.config import SimulationSettings
+from egi.figures import distributions, dynamics, energies, simulation, style, training
 from egi.figures.evaluation import Evaluation
+from egi.md.quality import write_quality
 from egi.report import summary, tables, viewer
 from egi.report.build import Report, build
 from egi.report.viewer import Limits
@@ -188,6 +191,20 @@ def test_empty_results_still_make_a_page(tmp_path):
     (tmp_path / "qm9").mkdir()
     assert build(Report(tmp_path, ["qm9"], ASSETS), tmp_path / "r.html") == {"tables": 0, "figures": 0, "scenes": 0}
     assert "No table or figure" in (tmp_path / "r.html").read_text(encoding="utf-8")
+
+
+def test_quality_of_the_simulations_stands_by_the_table(tmp_path):
+    folder = tmp_path / "qm9" / "figures"
+    rows = [{"molecule": "a", "replica": 0, "verdict": "pass", "reasons": "", "frames": 12500}]
+    write_quality(rows, tmp_path / "qm9" / "md_quality.csv")
+    with style.look():
+        style.save(
+            simulation.replica_quality(pd.read_csv(tmp_path / "qm9" / "md_quality.csv"), SimulationSettings()),
+            folder / "md_quality.svg",
+        )
+    assert build(Report(tmp_path, ["qm9"], ASSETS), tmp_path / "r.html")["figures"] == 1
+    section = (tmp_path / "r.html").read_text(encoding="utf-8").split('id="qm9-md"')[1].split("</section>")[0]
+    assert section.index('data-name="md_quality"') < section.index("a row a replica (1)")
 
 
 @pytest.mark.slow

@@ -107,7 +107,7 @@ def build(report: Report, output: str | Path) -> dict[str, int]:
     sections = [section for dataset in datasets for section in dataset["sections"]]
     return {
         "tables": sum(len(section["tables"]) for section in sections),
-        "figures": sum(len(section["figures"]) for section in sections),
+        "figures": sum(len(part["figures"]) for part in sections) + sum(len(d["simulation"]) for d in datasets),
         "scenes": len(shown),
     }
 
@@ -127,7 +127,8 @@ def _dataset(report: Report, name: str, captions: dict[str, Any], paper: dict) -
     return {
         "name": name, "title": DATASET_NAMES.get(name, name), "sections": sections, "counts": summary.counts(folder),
         "rejects": summary.listing(rejects, ("source", "stage", "cause", "count", "example")),
-        "quality": summary.quality(folder), "filters": summary.filters(folder),
+        "quality": summary.quality(folder), "simulation": _figures(folder / "figures", captions, "simulation"),
+        "filters": summary.filters(folder),
         "run_times": summary.run_times(folder), "differences": differences,
         "comparable": bool(settings and theirs and not differences),
     }  # fmt: skip

@@ -9,6 +9,8 @@ import h5py
 import numpy as np
 import pytest
 
+from egi.md.quality import write_quality
+
 SCRIPTS = Path(__file__).resolve().parents[2] / "workflow" / "scripts"
 
 
@@ -108,3 +110,14 @@ def test_report(example_results, tmp_path):
     assert "simulation.production" in page.read_text(encoding="utf-8")  # how the settings differ from the paper's
     with pytest.raises(FileNotFoundError, match=r"none\.csv"):
         run("report", "--results", example_results, "--datasets", "qm9", "--inputs", "none.csv", "--output", page)
+
+
+def test_quality_of_the_simulations(tmp_path):
+    table = tmp_path / "md_quality.csv"
+    write_quality([{"molecule": "a", "replica": 0, "verdict": "pass", "frames": 80, "temperature_kelvin": 301.0,
+                    "temperature_expected_error_kelvin": 3.0, "bond_deviation_angstrom": 0.1},
+                   {"molecule": "a", "replica": 1, "verdict": "rejected", "reasons": "slow"}], table)  # fmt: skip
+    folder = tmp_path / "figures"
+    run("plot_quality", "--config", SCRIPTS.parents[1] / "config" / "config.yaml", "--table", table,
+        *flags(folder, "quality"))  # fmt: skip
+    assert made(folder) == both("quality")

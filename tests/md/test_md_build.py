@@ -62,6 +62,68 @@ def test_vacuum_energy_equals_interchange(md, smiles):
     assert ours == pytest.approx(theirs, rel=1e-4, abs=1e-3)
 
 
+def _system_of_water(model: app.Modeller, settings) -> openmm.System:
+    """Water and ions alone, by OpenMM's own force field files."""
+    bare = app.Modeller(model.topology, model.positions)
+    bare.delete([next(bare.topology.residues())])
+    return systems.create_system(app.ForceField(*systems.BASE_FORCE_FIELDS), bare.topology, settings)
+
+
+def _joined(solute: openmm.System, water: openmm.System) -> openmm.System:
+    """Both systems in one: bonded terms of the solute and constraints as they are, water after it, PME for all."""
+    for i in range(water.getNumParticles()):
+        solute.addParticle(water.getParticleMass(i))
+    shift = solute.getNumParticles() - water.getNumParticles()
+    ours, theirs = (next(f for f in s.getForces() if isinstance(f, openmm.NonbondedForce)) for s in (solute, water))
+    for i in range(theirs.getNumParticles()):
+        ours.addParticle(*theirs.getParticleParameters(i))
+    for k in range(theirs.getNumExceptions()):
+        i, j, *values = theirs.getExceptionParameters(k)
+        ours.addException(i + shift, j + shift, *values)
+    ours.setNonbondedMethod(openmm.NonbondedForce.PME)
+    ours.setCutoffDistance(theirs.getCutoffDistance())
+    ours.setUseSwitchingFunction(True)
+    ours.setSwitchingDistance(theirs.getSwitchingDistance())
+    ours.setUseDispersionCorrection(True)
+    solute.setDefaultPeriodicBoxVectors(*water.getDefaultPeriodicBoxVectors())
+    return solute
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("smiles", ["CCO", "C[C@H](O)C(=O)[O-]", "CC[NH2+]C", "c1ccncc1C(=O)NC"])
+def test_solvated_energy_equals_interchange_joined_with_water(md, tmp_path, smiles):
+    """The whole box, and the solute's share of it: OpenFF Interchange's solute in OpenMM's TIP3P with HFE ions."""
+    from openff.toolkit import ForceField, Quantity
+
+    settings = md.settings(solvent="explicit", padding="5 angstrom", cutoff="6 angstrom", switch_distance="5 angstrom")
+    job = md.job(smiles)
+    systems.build(job, settings, 1, tmp_path)
+    ours = openmm.XmlSerializer.deserialize((tmp_path / "system.xml").read_text())
+    with np.load(tmp_path / "start.npz") as stored:
+        positions = stored["replica_0"]
+    charges = json.loads((tmp_path / "charges.json").read_text())["charges"]
+    molecule = openff_molecule(with_conformer(job.mol, job.starts[0]))
+    molecule.partial_charges = Quantity(charges, "elementary_charge")
+    interchange = ForceField("openff-2.2.1.offxml").create_interchange(
+        molecule.to_topology(), charge_from_molecules=[molecule]
+    )
+    file = app.PDBFile(str(tmp_path / "solvated.pdb"))
+    model = app.Modeller(file.topology, file.positions)
+    joined = _joined(interchange.to_openmm_system(combine_nonbonded_forces=True), _system_of_water(model, settings))
+    assert joined.getNumParticles() == ours.getNumParticles()
+    found, wanted = (_energy(system, positions) for system in (ours, joined))
+    assert found == pytest.approx(wanted, rel=1e-4)
+    assert found == pytest.approx(wanted, abs=0.05)  # kJ/mol: the box's energy is mostly water's
+
+
+@pytest.mark.parametrize("smiles", ["C([NH3+])C(=O)[O-]", "[NH3+]CCC(=O)[O-]"])
+def test_zwitterions_are_built_as_given(md, tmp_path, smiles):
+    built = systems.build(md.job(smiles), md.settings(), 1, tmp_path)
+    assert built["rejected_replicas"] == {} and built["atoms"] == md.job(smiles).mol.GetNumAtoms()
+    system = openmm.XmlSerializer.deserialize((tmp_path / "system.xml").read_text())
+    assert abs(sum(_charges(system))) < 1e-6
+
+
 def test_boron_is_rejected_before_charges_are_computed(md, tmp_path, monkeypatch):
     monkeypatch.setattr(systems, "molecule_charges", None)
     with pytest.raises(Rejected, match=r"parameters: openff-2.2.1 has no parameters for B"):

@@ -259,6 +259,7 @@ def all_figures():
     made = []
     for dataset, settings in SETTINGS.datasets.items():
         names = [
+            "md_quality",
             "training",
             "alphas",
             "conformer_covmat",

@@ -1,6 +1,26 @@
 # In: tables, evaluation/*.h5, samples, training curves. Out: results/{dataset}/figures/, results/report.html
 
 
+rule plot_quality:
+    """Temperature, density, drift, bonds and frames of every simulated replica, beside the verdict's limits."""
+    input:
+        "results/{dataset}/md_quality.csv",
+    output:
+        figures("md_quality"),
+    log:
+        "results/{dataset}/logs/plot_quality.log",
+    benchmark:
+        "results/{dataset}/benchmarks/plot_quality.tsv"
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    params:
+        settings=section("simulation"),
+    shell:
+        "python {SCRIPTS}/plot_quality.py --config {CONFIG} --dataset {wildcards.dataset}"
+        " --table {input} --quality {output[0]} &> {log}"
+
+
 rule plot_training:
     """Training curves of every model; interpolation weights alpha of every block."""
     input:

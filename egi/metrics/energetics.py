@@ -7,12 +7,16 @@ hydrogens in the same way, so that the comparison is one of modelled atoms only.
 
 from __future__ import annotations
 
+import json
+import tempfile
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from rdkit import Chem
 
 from egi.chem.molecules import modelled_atoms
+from egi.config import SimulationSettings
 from egi.data.storage import MoleculeRecord
 from egi.metrics.scores import Score, Unscorable, mean_score
 
@@ -85,6 +89,39 @@ class GasPhase:
             except OpenMMException:
                 continue  # atoms on top of each other: no finite energy
         return np.where(np.isfinite(found), found, np.nan)
+
+
+def charges_of(record: MoleculeRecord, md: Path, simulation: SimulationSettings, seed: int) -> tuple[np.ndarray, str]:
+    """Charges (all atoms,) of a molecule's MD, and a note; by NAGL where the trajectories were released without any.
+
+    Parameters
+    ----------
+    record : MoleculeRecord
+    md : Path
+        Folder of the simulations, with ``{molecule}/charges.json``.
+    simulation : SimulationSettings
+    seed : int
+
+    Raises
+    ------
+    Unscorable
+        If there are none.
+    """
+    from egi.md.charges import molecule_charges  # absent without the md extra
+    from egi.md.common import Rejected
+
+    path = md / record.id / "charges.json"
+    if path.is_file():
+        return np.array(json.loads(path.read_text(encoding="utf-8"))["charges"]), ""
+    if simulation.source != "released":
+        raise Unscorable("failed", f"{path} does not exist")
+    by_nagl = simulation.model_copy(update={"charges": "nagl", "charges_fallback": None})
+    try:
+        with tempfile.TemporaryDirectory() as scratch:
+            charges = molecule_charges(record.mol, record.id, by_nagl, seed, Path(scratch) / "charges.json")
+    except Rejected as error:
+        raise Unscorable("failed", error.reason) from error
+    return charges, "charges by NAGL"
 
 
 def gas_phase(record: MoleculeRecord, charges: np.ndarray, force_field: str) -> GasPhase:

@@ -7,7 +7,6 @@ that pays. Which molecules: those of the trajectories file; one without samples 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import astuple, dataclass, field
 from functools import partial
@@ -18,7 +17,7 @@ from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from egi import seeds
-from egi.config import EvaluationSettings
+from egi.config import EvaluationSettings, SimulationSettings
 from egi.data.storage import MoleculeRecord, Reader
 from egi.metrics import comparison, energetics, msm, nulls
 from egi.metrics.comparison import (
@@ -247,27 +246,24 @@ def occupancies_of(case: Case, settings: EvaluationSettings, seed: int) -> Outco
     return Outcome(case.record.id, _score_all(case, OCCUPANCY_METRICS, score)[0])
 
 
-def energies(inputs: Inputs, molecule: str, md: Path, force_field: str) -> Outcome:
-    """Force-field energies of one molecule's frames, with the charges of its MD in ``md/{molecule}/charges.json``."""
+def energies(inputs: Inputs, molecule: str, md: Path, simulation: SimulationSettings) -> Outcome:
+    """Force-field energies of one molecule's frames; `md` is the folder of the simulations, for their charges."""
     case = load_case(inputs, molecule)
-    path = md / molecule / "charges.json"
     heavy = int((case.record.atomic_numbers > 1).sum())
 
-    def _model() -> tuple[energetics.GasPhase, np.ndarray]:
-        if not path.is_file():
-            raise Unscorable("failed", f"{path} does not exist")
-        charges = np.array(json.loads(path.read_text())["charges"])
-        gas = energetics.gas_phase(case.record, charges, force_field)
-        return gas, gas.energies(energetics.evenly(observe(case.reference, case.measures).frames))
+    def _model() -> tuple[energetics.GasPhase, np.ndarray, str]:
+        charges, note = energetics.charges_of(case.record, md, simulation, inputs.seed)
+        gas = energetics.gas_phase(case.record, charges, simulation.force_field)
+        return gas, gas.energies(energetics.evenly(observe(case.reference, case.measures).frames)), note
 
     fitted = attempted(_model)
     arrays: dict[str, Arrays] = {}
 
     def _score(seen: Observed) -> list[Score]:
         def _scores() -> list[Score]:
-            gas, reference = fitted.get()
+            gas, reference, note = fitted.get()
             own = gas.energies(energetics.evenly(seen.frames))
-            scores = energetics.energy_scores(reference, own, heavy, seen.note)
+            scores = energetics.energy_scores(reference, own, heavy, "; ".join(filter(None, [seen.note, note])))
             for name, found in (("reference", reference), (seen.name, own)):
                 arrays[name] = Arrays({"energy": energetics.excess(found, reference, heavy)})
             return scores

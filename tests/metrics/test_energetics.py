@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 from rdkit import Chem
 from rdkit.Chem import AllChem
 
 from egi.chem.molecules import record_of
+from egi.config import SimulationSettings
 from egi.metrics import energetics
 from egi.metrics.scores import Unscorable
 
@@ -58,6 +61,23 @@ def test_scores_of_known_energies():
         reference / 7 - 3, reference * 1.5 / 7 - 3
     )
     assert len(energetics.evenly(np.zeros((1000, 2, 3)))) == 100
+
+
+@pytest.mark.slow
+def test_charges_of_released_trajectories_are_nagls(tmp_path, molecule):
+    pytest.importorskip("openff.nagl")
+    record, _, _ = molecule
+    ours = SimulationSettings()
+    with pytest.raises(Unscorable, match=r"charges\.json does not exist"):
+        energetics.charges_of(record, tmp_path, ours, 0)
+    released = SimulationSettings(source="released", released_path="theirs")
+    charges, note = energetics.charges_of(record, tmp_path, released, 0)
+    assert note == "charges by NAGL" and len(charges) == record.mol.GetNumAtoms() and np.ptp(charges) > 0.3
+    assert charges.sum() == pytest.approx(0, abs=1e-6) and not list(tmp_path.iterdir())
+    folder = tmp_path / record.id
+    folder.mkdir()
+    (folder / "charges.json").write_text(json.dumps({"charges": [0.5, -0.5]}))
+    assert energetics.charges_of(record, tmp_path, ours, 0)[0].tolist() == [0.5, -0.5]
 
 
 @pytest.mark.slow

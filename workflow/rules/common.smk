@@ -196,15 +196,11 @@ def sample_flags(wildcards, input):
     return [f"{method}={path}" for method, path in pairs]
 
 
-def has_charges(dataset):
-    """Whether the force field's charges of the molecules are known; released trajectories come without."""
-    return SETTINGS.datasets[dataset].simulation.source == "openmm"
-
-
 def tables(dataset):
     """Every table of a dataset."""
     tasks = SETTINGS.datasets[dataset].tasks
-    names = ["conformer_covmat", *(f"{task}_jsd" for task in tasks)]
+    names = ["conformer_covmat"]
+    names += [f"{task}_{kind}" for task in tasks for kind in ("jsd", "energies")]
     names += [
         f"{t}_{kind}"
         for t in tasks
@@ -212,7 +208,6 @@ def tables(dataset):
         for kind in ("decorrelation", "occupancy")
     ]
     names += ["interpolation_paths"] if "interpolation" in tasks else []
-    names += [f"{task}_energies" for task in tasks if has_charges(dataset)]
     if SETTINGS.datasets[dataset].refinement.enabled:
         names += [f"{task}_refinement" for task in tasks]
     return [f"results/{dataset}/{name}.csv" for name in names]
@@ -272,9 +267,11 @@ def all_figures():
                 if task == "interpolation"
                 else ("occupancy", "autocorrelation", "kinetics", "surface")
             )
-            kinds += ("energies",) if has_charges(dataset) else ()
             kinds += ("refinement",) if settings.refinement.enabled else ()
-            names += [f"{task}_{kind}" for kind in ("distributions", "jsd", *kinds)]
+            names += [
+                f"{task}_{kind}"
+                for kind in ("distributions", "jsd", "energies", *kinds)
+            ]
         made += [path.format(dataset=dataset) for path in figures(*names)]
     return made
 

@@ -33,7 +33,7 @@ def main(argv: list[str] | None = None) -> None:
         truncate=args.task == "forward", null_models=True,
     )  # fmt: skip
     metrics = energetics.METRICS
-    score = partial(evaluation.energies, md=args.md, force_field=dataset.simulation.force_field)
+    score = partial(evaluation.energies, md=args.md, simulation=dataset.simulation)
     smiles, interval_ps = figure_data.smiles_and_interval(args.trajectories)
     rows = []
     with figure_data.create(args.figures_data, interval_ps) as figures:

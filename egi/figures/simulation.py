@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from egi.config import SimulationSettings
 from egi.figures.style import blank, legend_below, new_figure, nothing
@@ -35,8 +36,10 @@ def replica_quality(table: pd.DataFrame, settings: SimulationSettings) -> Figure
     _panel(axes[0, 2], table, "potential_energy_drift_spreads", "Potential energy drift", "spreads of a half",
            (-quality.DRIFT_SPREADS, quality.DRIFT_SPREADS))  # fmt: skip
     _panel(axes[1, 0], table, "bond_deviation_angstrom", "Largest bond deviation", "Å",
-           (0, quality.BOND_DEVIATION_ANGSTROM))  # fmt: skip
+           (quality.BOND_DEVIATION_ANGSTROM,))  # fmt: skip
     _panel(axes[1, 1], table, "frames", "Frames", f"frames of {frames}", (frames,))
+    for ax in axes[1, :2]:
+        ax.set_ylim(bottom=0)
     _verdicts(axes[1, 2], table)
     legend_below(figure, axes)
     return figure
@@ -56,6 +59,7 @@ def _panel(ax: Axes, table: pd.DataFrame, column: str, title: str, unit: str, li
                     markeredgecolor="white", markeredgewidth=0.4, linestyle="none", zorder=3)  # fmt: skip
     ax.set_title(title)
     ax.set_xlabel("Replica")
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.set_ylabel(unit)
 
 
@@ -82,3 +86,4 @@ def _verdicts(ax: Axes, table: pd.DataFrame) -> None:
     ax.invert_yaxis()
     ax.set_title("Verdicts")
     ax.set_xlabel("Replicas")
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))

@@ -232,8 +232,10 @@ def _nagl(mol: Chem.Mol) -> np.ndarray:
     from openff.toolkit import Molecule
     from openff.toolkit.utils.nagl_wrapper import NAGLToolkitWrapper
 
-    molecule = Molecule.from_rdkit(mol, allow_undefined_stereo=True, hydrogens_are_explicit=True)
+    mol = Chem.Mol(mol)
+    Chem.AssignStereochemistry(mol, cleanIt=True, force=True)  # from a file a double bond is trans; OpenFF wants E
     try:
+        molecule = Molecule.from_rdkit(mol, allow_undefined_stereo=True, hydrogens_are_explicit=True)
         molecule.assign_partial_charges(NAGL_MODEL, toolkit_registry=NAGLToolkitWrapper())
     except Exception as error:  # the toolkit's exceptions share no base class; one molecule is at stake
         raise Rejected("charges", f"NAGL: {type(error).__name__}: {str(error).splitlines()[0][:200]}") from error

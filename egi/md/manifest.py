@@ -29,7 +29,7 @@ def read_molecules(path: Path) -> list[dict[str, str]]:
     Raises
     ------
     UserError
-        If the file is missing, lacks a column, is empty, or has two molecules of one name.
+        If the file is missing, lacks a column, is empty, or has two molecules of one name or one with a bad name.
     """
     if not path.is_file():
         raise UserError(f"{path} does not exist; select_molecules writes it")
@@ -43,9 +43,17 @@ def read_molecules(path: Path) -> list[dict[str, str]]:
     if repeated:
         raise UserError(f"{path} has more than one molecule named {', '.join(repeated[:5])}; names must be unique")
     chosen = [row for row in rows if row["start_conformers"].strip()]
+    for row in chosen:
+        check_name(row["id"], f"{path}: id")
     if not chosen:
         raise UserError(f"{path} has no molecule with start_conformers; there is nothing to simulate")
     return chosen
+
+
+def check_name(name: str, where: str) -> None:
+    """A molecule's name is its folder's: UserError naming `where` if it is not a plain file name."""
+    if not name or name.startswith(".") or "/" in name or "\0" in name:
+        raise UserError(f"{where} = {name!r}; a molecule's folder bears its name: allowed without / and leading dot")
 
 
 def of_shard(items: list, shard: int, shards: int) -> list:
@@ -102,8 +110,11 @@ def job_of_smiles(smiles: str, name: str, replicas: int, seed: int) -> Job:
     Raises
     ------
     UserError
-        If the SMILES gives no molecule or no conformer.
+        If the SMILES gives no molecule or no conformer, or name or number of replicas cannot be.
     """
+    check_name(name, "--name")
+    if replicas < 1:
+        raise UserError(f"--replicas {replicas}; allowed: 1 and more")
     try:
         mol, _ = sample_conformers(parse_smiles(smiles), replicas, seeds.integer(seed, name, "conformers"))
     except ValueError as error:

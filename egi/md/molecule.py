@@ -66,7 +66,7 @@ def handedness(mol: Chem.Mol) -> dict[tuple[str, int], str]:
 
 
 def check_start(mol: Chem.Mol, positions: np.ndarray, wanted: dict[tuple[str, int], str]) -> None:
-    """Reject a start conformer that is incomplete, clashes, or has another handedness than `wanted`.
+    """Reject a start conformer of several molecules, or that is incomplete, clashes, or has another hand than `wanted`.
 
     Parameters
     ----------
@@ -81,6 +81,9 @@ def check_start(mol: Chem.Mol, positions: np.ndarray, wanted: dict[tuple[str, in
     ------
     Rejected
     """
+    fragments = len(Chem.GetMolFrags(mol))
+    if fragments != 1:
+        raise Rejected("build", f"{fragments} separate molecules; allowed: one, without counter-ions or solvent")
     if positions.shape != (mol.GetNumAtoms(), 3) or not np.isfinite(positions).all():
         raise Rejected("build", f"start conformer has shape {positions.shape} or values that are not finite")
     distances = np.linalg.norm(positions[:, None] - positions[None], axis=-1)

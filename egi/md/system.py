@@ -31,6 +31,7 @@ from egi.md.molecule import Job, check_start, handedness, openff_molecule, with_
 log = logging.getLogger("egi")
 for _name in ("openff", "openmmforcefields"):
     logging.getLogger(_name).setLevel(logging.WARNING)  # a line an atom otherwise
+logging.getLogger("pint").setLevel(logging.ERROR)  # openff-units redefines a unit of pint's, and it says so
 
 BASE_FORCE_FIELDS = ("amber/protein.ff14SB.xml", "amber/tip3p_standard.xml", "amber/tip3p_HFE_multivalent.xml")
 #: least box height in cutoffs: the barostat shrinks the box, and below 2 OpenMM stops

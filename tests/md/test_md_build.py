@@ -143,6 +143,11 @@ def test_clashing_and_mirrored_starts_reject_their_replica_only(md, tmp_path):
     assert set(np.load(tmp_path / "start.npz")) == {"box", "replica_0"}
 
 
+def test_salts_are_rejected(md, tmp_path):
+    with pytest.raises(Rejected, match=r"build: 2 separate molecules; allowed: one, without counter-ions"):
+        systems.build(md.job("CC(=O)[O-].C[NH3+]"), md.settings(), 1, tmp_path)
+
+
 def test_open_centres_take_the_first_conformers_hand(md, tmp_path):
     job = md.job("CC(O)CC", replicas=1)
     job.starts[1] = job.starts[0] * [-1, 1, 1]

@@ -39,6 +39,15 @@ def test_formal_charge_is_conserved_and_the_method_recorded(md, tmp_path, smiles
     assert (stored["method"], stored["formal_charge"]) == (method, formal)
 
 
+@pytest.mark.parametrize("smiles", ["CN(C)/N=N/C", "C/C=C\\C"])
+def test_double_bonds_come_through_a_file(md, tmp_path, smiles):
+    """Stored molecules say trans where OpenFF wants E."""
+    mol = Chem.JSONToMols(Chem.MolToJSON(md.job(smiles).mol))[0]
+    mol.GetBonds()[[b.GetBondTypeAsDouble() for b in mol.GetBonds()].index(2)].SetStereo(Chem.BondStereo.STEREOTRANS)
+    found = charges.molecule_charges(mol, "mol", md.settings(), 1, tmp_path / "charges.json")
+    assert abs(found.sum()) < 1e-6
+
+
 def test_charges_are_computed_once_and_again_for_another_method(md, tmp_path, monkeypatch):
     path, mol = tmp_path / "charges.json", md.job("CO").mol
     first = charges.molecule_charges(mol, "mol", md.settings(), 1, path)

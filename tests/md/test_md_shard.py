@@ -70,6 +70,7 @@ def test_shards_divide_the_molecules_and_bad_numbers_are_refused(md, tmp_path):
     ("rows", "message"),
     [
         (["a,CO,train,0,", "a,CC,train,0,"], "more than one molecule named a; names must be unique"),
+        (["a/b,CO,train,0,"], r"molecules.csv: id = 'a/b'; .*allowed without /"),
         (["a,CO,train,,left out"], "no molecule with start_conformers"),
         (None, "does not exist; select_molecules writes it"),
     ],
@@ -141,6 +142,8 @@ def test_one_smiles_by_hand_and_its_cost_before(tmp_path, config, caplog):
     ("flags", "message"),
     [
         (["--smiles", "C1CC"], r"--smiles C1CC: .*no valid molecule"),
+        (["--smiles", "CC", "--name", "../x"], r"--name = '../x'; .*allowed without / and leading dot"),
+        (["--smiles", "CC", "--replicas", "0"], r"--replicas 0; allowed: 1 and more"),
         ([], r"give either --smiles, or --molecules and --conformers"),
     ],
 )

@@ -33,13 +33,15 @@ def main(argv: list[str] | None = None) -> None:
     if (args.smiles is None) == (args.molecules is None or args.conformers is None):
         raise UserError("give either --smiles, or --molecules and --conformers")
     settings, dataset = settings_of(args)
-    simulation, folder = dataset.simulation, args.output.parent
+    simulation = dataset.simulation.model_copy(update={"shards": args.shards})
+    folder = args.output.parent
 
     from egi.md.manifest import job_of_smiles, read_jobs, write_manifest  # OpenMM is slow to import
     from egi.md.shard import Shard
 
     if args.smiles is not None:
-        jobs = [job_of_smiles(args.smiles, args.name, args.replicas or dataset.selection.replicas, settings.seed)]
+        replicas = dataset.selection.replicas if args.replicas is None else args.replicas
+        jobs = [job_of_smiles(args.smiles, args.name, replicas, settings.seed)]
     else:
         conformers = dict(zip(SPLITS, args.conformers, strict=True))
         jobs = read_jobs(args.molecules, conformers, args.shard, args.shards)

@@ -68,6 +68,8 @@ def build(job: Job, settings: SimulationSettings, seed: int, folder: Path) -> di
         If no replica of the molecule can be simulated.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    for half_written in folder.glob(".*.tmp"):  # left by a kill; nothing of this molecule runs yet
+        half_written.unlink()
     plain = settings.plain()
     starts = {str(k): digest(np.ascontiguousarray(x, dtype="<f8").tobytes()) for k, x in job.starts.items()}
     key = digest(Chem.MolToJSON(job.mol), starts, {name: plain[name] for name in BUILD_KEYS}, seed)

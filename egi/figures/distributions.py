@@ -132,6 +132,9 @@ def jsd_bars(per_molecule: pd.DataFrame, metrics: tuple[str, ...]) -> Figure:
             values = rows.loc[(rows["metric"] == metric) & (rows["method"] == method), "value"].to_numpy()
             if values.size:
                 _bar(ax, place, values, method)
+            else:
+                ax.annotate("no value", (0, place), xytext=(3, 0), textcoords="offset points", va="center",
+                            fontsize=7.5, color="#777777")  # fmt: skip
         ax.set_title(QUANTITIES.get(metric.removeprefix("jsd_"), (metric, ""))[0])
         ax.set_xlim(0, LARGEST_JSD)
         ax.set_xlabel("JSD (lower is better)")

@@ -106,4 +106,4 @@ def methods_with(evaluation: Evaluation, molecules: list[str], name: str, wanted
         for method in dict.fromkeys(m for molecule in molecules for m in evaluation.methods(molecule, wanted))
         if method != REFERENCE and any(evaluation.array(m, method, name) is not None for m in molecules)
     ]
-    return sorted(found, key=lambda method: (method != "egi", method != ORACLE))
+    return sorted(found, key=lambda method: (method not in ("egi", "egi_refined"), method != ORACLE))

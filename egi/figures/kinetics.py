@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -10,6 +11,7 @@ from matplotlib.figure import Figure
 
 from egi.figures.evaluation import Evaluation
 from egi.figures.style import (
+    METHODS,
     REFERENCE,
     SHOWN,
     blank,
@@ -22,7 +24,7 @@ from egi.figures.style import (
 )
 
 _SHADES = ("#222222", "#0072B2", "#D55E00")
-_MARKERS = "osD^vP"
+_MARKERS = dict(zip(METHODS, itertools.cycle("oosD^vP"), strict=False))
 
 
 def timescales(ax: Axes, lags_ps: np.ndarray, times_ps: np.ndarray) -> None:
@@ -54,9 +56,9 @@ def passage_times(ax: Axes, reference: np.ndarray, error: np.ndarray, drawn: dic
     apart = ~np.eye(len(reference), dtype=bool) & np.isfinite(reference)
     times, spread = reference[apart], np.nan_to_num(error[apart])
     bars = np.stack([times - times / 10**spread, times * 10**spread - times])  # below, above
-    for (method, own), marker in zip(drawn.items(), _MARKERS, strict=False):
-        ax.errorbar(times, own[apart], xerr=bars, fmt=marker, color=colour_of(method), markersize=3.5, linewidth=0.7,
-                    alpha=0.85, label=name_of(method))  # fmt: skip
+    for method, own in drawn.items():
+        ax.errorbar(times, own[apart], xerr=bars, fmt=_marker(method), color=colour_of(method), markersize=4,
+                    linewidth=0.7, alpha=0.85, label=name_of(method))  # fmt: skip
     ends = [times.min() / 1.5, times.max() * 1.5]
     ax.plot(ends, ends, color="#888888", linestyle="--", linewidth=1, zorder=0)
     ax.set_xscale("log")
@@ -65,6 +67,11 @@ def passage_times(ax: Axes, reference: np.ndarray, error: np.ndarray, drawn: dic
     log_ticks(ax.yaxis)
     ax.set_xlabel("Reference, passage time (ps)")
     ax.set_ylabel("Method (ps)")
+
+
+def _marker(method: str) -> str:
+    """Marker of a method; refined frames have a cross."""
+    return "X" if method.endswith("_refined") else _MARKERS.get(method, "*")
 
 
 def kinetics(evaluation: Evaluation, methods: Sequence[str] = SHOWN, molecules: int = 3) -> Figure:

@@ -127,6 +127,8 @@ def test_jsd_bars_show_mean_and_keep_refined_apart():
     assert [bar.get_width() for bar in ax.patches] == pytest.approx([0.3, 0.1])
     assert [label.get_text() for label in ax.get_yticklabels()] == ["EGInterpolator", "EGInterpolator, refined"]
     assert ax.get_xlim()[1] == pytest.approx(np.sqrt(np.log(2)))
+    rows.loc[2, "metric"] = "jsd_tica_0"  # the refined row has no torsions
+    assert [text.get_text() for text in distributions.jsd_bars(rows, ("jsd_torsion",)).axes[0].texts] == ["no value"]
 
 
 def test_occupancies_pair_each_method_with_the_reference(unconditional):

@@ -70,9 +70,7 @@ def build(job: Job, settings: SimulationSettings, seed: int, folder: Path) -> di
     folder.mkdir(parents=True, exist_ok=True)
     for half_written in folder.glob(".*.tmp"):  # left by a kill; nothing of this molecule runs yet
         half_written.unlink()
-    plain = settings.plain()
-    starts = {str(k): digest(np.ascontiguousarray(x, dtype="<f8").tobytes()) for k, x in job.starts.items()}
-    key = digest(Chem.MolToJSON(job.mol), starts, {name: plain[name] for name in BUILD_KEYS}, seed)
+    key = _build_key(job, settings, seed)
     stored = read_provenance(folder)
     if stored.get("build_key") == key and all((folder / name).is_file() for name in BUILD_FILES):
         return stored
@@ -88,7 +86,7 @@ def build(job: Job, settings: SimulationSettings, seed: int, folder: Path) -> di
         "build_key": key,
         "molecule": job.id,
         "smiles": Chem.MolToSmiles(Chem.RemoveHs(job.mol)),
-        "settings": plain,
+        "settings": settings.plain(),
         "seed": seed,
         "versions": package_versions(),
         "charges": json.loads((folder / "charges.json").read_text())["method"],
@@ -98,6 +96,13 @@ def build(job: Job, settings: SimulationSettings, seed: int, folder: Path) -> di
     }
     write_json(folder / "provenance.json", content)
     return content
+
+
+def _build_key(job: Job, settings: SimulationSettings, seed: int) -> str:
+    """Hash of everything that decides what is built."""
+    plain = settings.plain()
+    starts = {str(k): digest(np.ascontiguousarray(x, dtype="<f8").tobytes()) for k, x in job.starts.items()}
+    return digest(Chem.MolToJSON(job.mol), starts, {name: plain[name] for name in BUILD_KEYS}, seed)
 
 
 def read_provenance(folder: Path) -> dict[str, Any]:

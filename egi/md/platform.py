@@ -11,6 +11,9 @@ from egi.cli import UserError
 log = logging.getLogger("egi")
 
 GPU = ("CUDA", "HIP", "OpenCL")
+_ADVICE = {"CUDA": " (nvidia-smi names the CUDA version that the driver has; pip install 'openmm[cuda12]' or "
+                   "'openmm[cuda13]' to match)",
+           "HIP": " (pip install 'openmm[hip6]')"}  # fmt: skip
 
 
 def available() -> list[str]:
@@ -39,7 +42,8 @@ def choose(requested: str, solvent: str) -> str:
     else:
         fault = _fault(requested)
         if fault:
-            raise UserError(f"platform = {requested} cannot be used: {fault}; available: {', '.join(available())}")
+            raise UserError(f"platform = {requested} cannot be used: {fault}{_ADVICE.get(requested, '')}; "
+                            f"available: {', '.join(available())}; auto takes the first that works")  # fmt: skip
         name = requested
     log.info("OpenMM %s on platform %s", openmm.version.version, name)
     return name
@@ -67,7 +71,7 @@ def _fault(name: str) -> str:
     """Why a platform cannot run one particle for one step; empty if it can."""
     if name not in available():
         hints = [text.splitlines()[0] for text in openmm.Platform.getPluginLoadFailures() if name in text]
-        return "; ".join(["this OpenMM does not have it (for a GPU: pip install 'openmm[cuda12]')", *hints])
+        return "; ".join(["this OpenMM does not have it", *hints])
     system = openmm.System()
     system.addParticle(1.0)
     try:

@@ -18,9 +18,13 @@ def test_a_platform_that_fails_is_an_error_with_its_reason(monkeypatch):
     def broken(*arguments):
         raise openmm.OpenMMException("Error loading CUDA module: CUDA_ERROR_UNSUPPORTED_PTX_VERSION (222)")
 
+    monkeypatch.setattr(platform, "available", lambda: ["CPU", "CUDA"])
+    monkeypatch.setattr(platform.openmm.Platform, "getPlatformByName", lambda name: name)
     monkeypatch.setattr(platform.openmm, "Context", broken)
-    with pytest.raises(UserError, match=r"platform = CPU cannot be used: .*UNSUPPORTED_PTX_VERSION"):
-        platform.choose("CPU", "explicit")
+    with pytest.raises(
+        UserError, match=r"platform = CUDA cannot be used: .*UNSUPPORTED_PTX_VERSION.*nvidia-smi.*cuda1"
+    ):
+        platform.choose("CUDA", "explicit")
 
 
 def test_auto_takes_reference_in_vacuum_and_the_first_that_works_in_solvent(caplog):

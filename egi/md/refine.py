@@ -174,14 +174,15 @@ class Refiner:
     def _judge(self, frames: np.ndarray, made: Refined) -> None:
         """Set the status of frames that cannot be refined, the hand of all others, and which are reflected."""
         finite = np.isfinite(frames).all((1, 2))
+        known, pairs = frames[finite], self._contacts.pairs
+        seen = hands(known, self._centres)
+        hand = np.where((seen > 0).all(1), 1, np.where((seen < 0).all(1), -1, 0))
+        nearest = np.linalg.norm(known[:, pairs[:, 0]] - known[:, pairs[:, 1]], axis=-1).min(1, initial=np.inf)
+        right = isomers(known, self._double_bonds).all(1)
+        faults = [nearest < CLASH_ANGSTROM, hand == 0, ~right]
+        made.hand[finite] = hand
         made.status[~finite] = NOT_FINITE
-        seen = hands(frames[finite], self._centres)
-        made.hand[finite] = np.where((seen > 0).all(1), 1, np.where((seen < 0).all(1), -1, 0))
-        pairs = self._contacts.pairs
-        nearest = np.linalg.norm(frames[:, pairs[:, 0]] - frames[:, pairs[:, 1]], axis=-1).min(1, initial=np.inf)
-        made.status[finite & ~isomers(frames, self._double_bonds).all(1)] = WRONG_DOUBLE_BOND
-        made.status[finite & (made.hand == 0)] = SOME_INVERTED
-        made.status[finite & (nearest < CLASH_ANGSTROM)] = OVERLAP
+        made.status[finite] = np.select(faults, [OVERLAP, SOME_INVERTED, WRONG_DOUBLE_BOND], OK)
         made.reflected[:] = self.settings.reflect & (made.status == OK) & (made.hand == -1)
 
     def _start(self, positions: np.ndarray, angles: np.ndarray, seed: int) -> float:

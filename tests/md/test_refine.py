@@ -107,6 +107,7 @@ def test_distorted_frames_get_the_mds_energies(molecule, refiner, md):
     found = refiner.refine(frames + rng.normal(0, 0.08, frames.shape), list(range(1, 101)))
     ok = found.status == 0
     assert ok.mean() > 0.9
+    assert (found.moved_stiff[ok] < np.pi / 6).mean() >= 0.95
     assert np.median(found.energy_before[ok]) > md[1].mean() + 100
     assert np.median(found.energy_after[ok]) == pytest.approx(md[1].mean(), abs=5)
 
@@ -318,6 +319,40 @@ def test_conformers_take_the_samples_place_as_a_null_model(source, molecule):
     assert made.arrays["samples"].shape == (2, 7, 3, 3)
     for positions in made.arrays["all_atoms"].transpose(0, 2, 1, 3).reshape(6, -1, 3):
         assert smiles_of(molecule[0], positions) == Chem.CanonSmiles(SMILES)
+
+
+@pytest.mark.slow
+def test_workers_give_what_one_gives(source, tmp_path, refine_script):
+    made = []
+    for threads in ("1", "2"):
+        outputs = tmp_path / f"{threads}.h5", tmp_path / f"{threads}.csv"
+        flags = ["--samples", source.samples, "--md", source.md, "--output", outputs[0], "--table", outputs[1]]
+        refine_script(["--threads", threads, *map(str, flags)])
+        with Reader(outputs[0], "egi-samples") as reader:
+            arrays = {
+                (m, name): reader.array(m, name) for m in reader.ids for name in ("all_atoms", "energy_after", "status")
+            }
+        made.append((arrays, outputs[1].read_text()))
+    assert made[0][1] == made[1][1] and list(made[0][0]) == list(made[1][0])
+    for key, values in made[0][0].items():
+        np.testing.assert_array_equal(values, made[1][0][key])
+
+
+def test_a_molecule_that_stops_the_script_leaves_no_output(source, tmp_path, refine_script, monkeypatch):
+    flags = [
+        "--samples",
+        source.samples,
+        "--md",
+        source.md,
+        "--output",
+        tmp_path / "o.h5",
+        "--table",
+        tmp_path / "o.csv",
+    ]
+    monkeypatch.setattr(Refiner, "refine", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        refine_script(["--threads", "1", *map(str, flags)])
+    assert not list(tmp_path.glob("o*"))
 
 
 def test_script(source, tmp_path, refine_script):

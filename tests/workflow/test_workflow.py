@@ -121,7 +121,7 @@ def tiny(tmp_path_factory) -> Path:
 def test_tiny_run_leaves_every_table_with_finite_numbers_or_reasons(tiny):
     results = tiny / "results" / "tiny"
     tasks = ("unconditional", "forward", "interpolation")
-    expected = {f"{task}_{kind}.csv" for task in tasks for kind in ("jsd", "energies")}
+    expected = {f"{task}_{kind}.csv" for task in tasks for kind in ("jsd", "energies", "refinement")}
     expected |= {"conformer_covmat.csv", "interpolation_paths.csv", "forward_decorrelation.csv"}
     for name in expected:
         rows = read(results / name)
@@ -132,8 +132,11 @@ def test_tiny_run_leaves_every_table_with_finite_numbers_or_reasons(tiny):
                     assert math.isfinite(float(value)), (name, row["method"], key)
             empty = [key for key, value in row.items() if key.endswith("_mean") and not value]
             assert not empty or row["reason"], f"{name}: {row['method']} has empty {empty} without a reason"
-    methods = [row["method"] for row in read(results / "forward_jsd.csv")]
-    assert {"md_oracle", "ar_et", "egi_naive", "egi_unfrozen"} <= set(methods)
+    for name, generated in (("forward_jsd", {"ar_et", "egi_naive", "egi_unfrozen", "etkdg"}),
+                            ("forward_decorrelation", {"ar_et", "egi_naive", "egi_unfrozen", "etkdg"}),
+                            ("interpolation_paths", {"egi"})):  # fmt: skip
+        methods = {(row["method"], row["refined"]) for row in read(results / f"{name}.csv")}
+        assert {(m, refined) for m in generated for refined in ("False", "True")} | {("md_oracle", "False")} <= methods
     assert (tiny / "results" / "report.html").stat().st_size > 10_000
 
 

@@ -190,7 +190,7 @@ class Refiner:
         for number, atoms in enumerate(self.record.modelled[self.torsions].tolist()):
             self._restraint.setTorsionParameters(number, *atoms, [float(angles[number])])
         self._integrator.setRandomNumberSeed(seeds.integer(seed, "noise"))
-        self._context.reinitialize()  # takes up restraints and seed
+        self._context.reinitialize()  # takes up restraints and seed; 0.3 ms of the 2 to 4 of a frame
         self._context.setPositions(positions * NM_PER_ANGSTROM)
         before = self._energy()
         self._integrator.setConstraintTolerance(_LOOSE)

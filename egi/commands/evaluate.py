@@ -173,6 +173,11 @@ def read_molecule(path: Path) -> tuple[MoleculeRecord, int]:
     return record_of(Chem.AddHs(mol, addCoords=True), path.stem.replace("/", "_")), listed
 
 
+def interval_of(path: Path) -> float | None:
+    """Time between the frames of a file that `read_frames` reads, ps; None where the file has no times."""
+    return _READERS[path.suffix](path)[1]
+
+
 def read_frames(path: Path, record: MoleculeRecord, listed: int, interval_ps: float) -> np.ndarray:
     """Modelled atoms of a trajectory, [T, n, 3] Å.
 

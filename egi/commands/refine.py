@@ -18,7 +18,7 @@ import pandas as pd
 
 from egi import seeds
 from egi.cli import UserError
-from egi.commands.evaluate import read_frames, read_molecule
+from egi.commands.evaluate import interval_of, read_frames, read_molecule
 from egi.config import SimulationSettings
 from egi.data.storage import MoleculeRecord, atomic, package_versions
 from egi.md.refinement_settings import RefinementSettings
@@ -33,7 +33,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     kinds = ".xtc, .dcd, .pdb; .npy in angstrom, [frames, atoms, 3]"
     parser.add_argument("--input", type=Path, required=True, metavar="FILE", help=f"frames ({kinds})")
     parser.add_argument("--topology", type=Path, required=True, help="the molecule (SDF), atoms in the file's order")
-    parser.add_argument("--interval-ps", type=float, default=None, help="time between frames; 1 where it is not given")
+    parser.add_argument("--interval-ps", type=float, default=None, help="time between frames; as in the file, else 1")
     parser.add_argument("--charges", choices=("am1bcc", "nagl"), default="am1bcc", help="how charges are computed")
     parser.add_argument("--charges-file", type=Path, metavar="JSON", help="charges.json of the molecule's simulation")
     parser.add_argument("--force-field", default=SimulationSettings().force_field, help="OpenFF force field")
@@ -119,7 +119,7 @@ def write(args: argparse.Namespace, refiner, found) -> None:
     from egi.md.refine import STATUSES
     from egi.md.system import write_pdb
 
-    interval = 1.0 if args.interval_ps is None else args.interval_ps
+    interval = (interval_of(args.input) or 1.0) if args.interval_ps is None else args.interval_ps
     times = np.arange(len(found.status)) * interval
     table = pd.DataFrame({
         "frame": np.arange(len(times)), "time_ps": times, "status": [STATUSES[k] for k in found.status],

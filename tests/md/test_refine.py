@@ -412,6 +412,17 @@ def test_command(tmp_path, molecule, refined):
     assert (summary["frames"], summary["refined"], summary["reflected"]) == (4, 3, 1)
 
 
+def test_command_keeps_the_times_of_the_file(tmp_path, molecule, refined):
+    record, _, charges = molecule
+    frames = refined[0][:3].copy()
+    flags = write_user_files(tmp_path, record, np.concatenate([frames, frames]), charges)
+    write_frames(tmp_path / "frames.xtc", frames * 0.1, np.arange(3) * 2.5, np.zeros((3, 3, 3)))
+    flags[flags.index("--input") + 1] = str(tmp_path / "frames.xtc")
+    assert command(flags) == 0
+    read = mdtraj.load(tmp_path / "out" / "refined.xtc", top=tmp_path / "out" / "topology.pdb")
+    np.testing.assert_allclose(read.time, [0, 2.5, 5])
+
+
 def test_command_names_what_is_wrong(tmp_path, molecule, refined, caplog):
     record, _, charges = molecule
     flags = write_user_files(tmp_path, record, refined[0][:4], charges)

@@ -35,6 +35,7 @@ def _quantity(unit: str, kind: type) -> Any:
     """Annotated type: a string with a unit of `unit`'s dimension, kept as a number in `unit`."""
 
     def parse(value: Any) -> Any:
+        """The number that a text such as '4 fs' is in the field's unit; ValueError without unit or not positive."""
         import pint
 
         if not isinstance(value, str):

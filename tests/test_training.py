@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -126,6 +130,17 @@ def test_every_kind_of_model_trains_and_frozen_weights_stay(method, task, tmp_pa
     assert all(np.isfinite(float(row["val_loss"])) for row in rows(run))
 
 
+@pytest.mark.parametrize(("method", "task"), [("egi", "forward"), ("ar_et", "unconditional")])
+def test_bf16_trains_float32_weights_close_to_float32(method, task, tmp_path):
+    curves = []
+    for precision in ("32-true", "bf16-mixed"):
+        run = run_in(tmp_path, precision, steps=2, validate_every=1, precision=precision)
+        training.train(fresh(method), loss(method, task), Chains(frames=4), Chains(frames=4), run)
+        curves.append([float(row[kind]) for row in rows(run) for kind in ("train_loss", "val_loss")])
+        assert {tensor.dtype for tensor in weights(run.output, "ema").values()} == {torch.float32}
+    assert curves[1] != curves[0] and curves[1] == pytest.approx(curves[0], rel=0.05)
+
+
 def test_same_seed_same_weights(tmp_path):
     runs = [run_in(tmp_path, name, seed) for name, seed in (("a", 1), ("b", 1), ("c", 2))]
     for run in runs:
@@ -202,3 +217,52 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path):
 def test_a_batch_that_devices_cannot_share(tmp_path):
     with pytest.raises(ValueError, match="batch_size = 4 with devices = 3; wanted a multiple"):
         training.train(fresh(), loss(), Chains(), None, run_in(tmp_path, devices=3))
+
+
+RANKS = """
+import json, sys
+from pathlib import Path
+import numpy as np
+import torch
+sys.path.insert(0, sys.argv[2])
+from test_training import Chains, fresh, loss, run_in
+from egi import training
+
+folder, shown = Path(sys.argv[1]), []
+class Watched(Chains):
+    def __getitem__(self, pair):
+        shown.append(pair)
+        return super().__getitem__(pair)
+    def costs(self):
+        return np.tile([3 * self.frames, 6 * self.frames], (self.items, 1))
+inner, model, losses = loss("egi", "forward"), fresh("egi"), []
+def watched(model, batch, generator):
+    losses.append(inner(model, batch, generator))
+    return losses[-1]
+run = run_in(folder, steps=3, validate_every=3, devices=2, max_edge_frames=48)
+training.train(model, watched, Watched(frames=4), None, run)
+rank = torch.distributed.get_rank()
+state = {name: tensor.tolist() for name, tensor in model.state_dict().items()}
+(folder / f"rank_{rank}.json").write_text(json.dumps({"shown": shown, "state": state, "losses": [float(x) for x in losses]}))
+"""
+
+
+@pytest.mark.slow
+def test_two_devices_share_the_batches_and_keep_equal_weights(tmp_path):
+    """As scripts train on several GPUs, here two processes on the CPU: other items and noise, one model, one writer."""
+    script = tmp_path / "ranks.py"
+    script.write_text(RANKS)
+    command = [sys.executable, str(script), str(tmp_path), str(Path(__file__).parent)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-3000:]
+    first, second = (json.loads((tmp_path / f"rank_{rank}.json").read_text()) for rank in range(2))
+    assert len(first["shown"]) == len(second["shown"]) == 6  # three steps of two items
+    assert sorted(map(tuple, first["shown"] + second["shown"])) == [(epoch, k) for epoch in range(2) for k in range(6)]
+    assert first["losses"] != second["losses"] and np.isfinite(first["losses"] + second["losses"]).all()
+    assert first["state"] == second["state"]
+    start, saved = fresh("egi").state_dict(), weights(tmp_path / "model.ckpt", "raw")
+    for name, tensor in saved.items():
+        assert tensor.tolist() == first["state"][name]
+        assert name.startswith("structure.") <= torch.equal(tensor, start[name])  # frozen ones stay
+    assert any(not torch.equal(tensor, start[name]) for name, tensor in saved.items())
+    assert sorted(path.suffix for path in tmp_path.iterdir()) == [".ckpt", ".csv", ".json", ".json", ".py"]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.amp import custom_bwd, custom_fwd
 from torch.autograd.function import once_differentiable
 
 from egi.nn.linear import affine, fast
@@ -42,7 +43,9 @@ class _Blocked(torch.autograd.Function):
     """Atoms and blocks of queries, one after the other."""
 
     @staticmethod
+    @custom_fwd(device_type="cpu")
     def forward(ctx, query, key, value):
+        """Output, and the logarithms of the softmax's sums [nodes, frames] kept for the backward pass."""
         out = torch.empty_like(value)
         logs = query.new_empty(query.shape[:2])
         for place, block in _blocks(query):
@@ -55,7 +58,9 @@ class _Blocked(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
+    @custom_bwd(device_type="cpu")
     def backward(ctx, grad):
+        """Gradients of query, key and value; weights a = exp(q k - log sum), d(scores) = a (g v - g . out)."""
         query, key, value, out, logs = ctx.saved_tensors
         grad = grad.contiguous()
         inner = (grad * out).sum(dim=-1, keepdim=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.amp import custom_bwd, custom_fwd
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import silu
 
@@ -30,8 +31,10 @@ class BlockedEdges(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, edge_index, p, q, edges, w_e, w_m, b_m, w_x, b_x, w_o):
+    @custom_fwd(device_type="cpu")
+    def forward(ctx, edge_index, p, q, edges, *weights):
         """Blocks of frames, one after the other."""
+        w_e, w_m, b_m, w_x, b_x, w_o = weights
         hidden, frames = w_m.shape[0], edges.shape[1]
         gathered = p.new_empty(p.shape[0], frames, hidden)
         channels = p.new_empty(edges.shape[0], frames, w_o.shape[0])
@@ -52,6 +55,7 @@ class BlockedEdges(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
+    @custom_bwd(device_type="cpu")
     def backward(ctx, grad_gathered, grad_channels):
         """Blocks of frames, one after the other; gradients of weights only where wanted."""
         edge_index, p, q, edges, w_e, w_m, w_x, b_x, w_o, *stored = ctx.saved_tensors

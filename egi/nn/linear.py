@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.amp import custom_bwd, custom_fwd
 from torch.nn.functional import silu
 
 #: smallest number of multiplications for which the detour pays
@@ -63,13 +64,17 @@ class _Product(torch.autograd.Function):
     """`affine` with its gradients, which are products of the same kind; SiLU of the input is computed again."""
 
     @staticmethod
+    @custom_fwd(device_type="cpu")
     def forward(ctx, x, weight, bias, activated):
+        """x [rows, width in] to [rows, width out], storing x and the weight."""
         ctx.save_for_backward(x, weight)
         ctx.activated = activated
         return affine(silu(x) if activated else x, weight, bias)
 
     @staticmethod
+    @custom_bwd(device_type="cpu")
     def backward(ctx, grad):
+        """Gradients of x, weight and bias, differentiable themselves."""
         x, weight = ctx.saved_tensors
         grad = _dense(grad)
         grad_x = grad_weight = None

@@ -83,3 +83,12 @@ def test_superpose_moves_a_frame_onto_another():
     turn = torch.tensor(Rotation.random(random_state=1).as_matrix())
     moved = frame @ turn.T + torch.tensor([3.0, -1, 2])
     torch.testing.assert_close(kabsch.superpose(moved, frame), frame)
+
+
+def test_autocast_leaves_the_alignment_in_float64():
+    batch, mobile, target = torch.zeros(5, dtype=torch.long), cloud(5, 2, 3), cloud(5, 2, 3, seed=1)
+    wanted = kabsch.align(mobile, target, ones(mobile), batch, 1)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        seen = kabsch.align(mobile.float(), target.float(), ones(mobile), batch, 1)
+    assert seen.dtype == torch.float32
+    torch.testing.assert_close(seen.double(), wanted, rtol=1e-5, atol=1e-5)

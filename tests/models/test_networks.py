@@ -143,15 +143,22 @@ def test_recomputed_activations_change_no_gradient(method, batch, inputs, settin
         close(recomputed, stored)
 
 
+@pytest.mark.parametrize("chirality_aware", [False, True])
 @pytest.mark.parametrize("method", KINDS)
-def test_bf16_autocast_stays_near_float32(method, batch, inputs, settings):
+def test_bf16_autocast_stays_near_float32(method, chirality_aware, batch, inputs, stir):
     torch.manual_seed(0)
-    model = build(method, settings)
-    plain = model(batch, *inputs)
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        lower = model(batch, *inputs)
-    assert lower.dtype == torch.float32
-    assert float((lower - plain).detach().norm() / plain.detach().norm()) < 0.05
+    model = stir(build(method, ModelSettings(hidden=16, layers=2, chirality_aware=chirality_aware)), 0.02)
+    target, found = torch.randn_like(inputs[0]), []
+    for enabled in (False, True):
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=enabled):
+            predicted = model(batch, *inputs)
+            loss = (predicted - target).square().mean()
+        gradients = torch.autograd.grad(loss, [p for p in model.parameters() if p.requires_grad])
+        assert predicted.dtype == loss.dtype == torch.float32
+        assert {g.dtype for g in gradients} == {torch.float32}
+        found.append([predicted.detach(), loss.detach(), torch.cat([g.flatten() for g in gradients])])
+    for lower, plain in zip(found[1], found[0], strict=True):
+        assert float((lower - plain).norm() / plain.norm()) < 0.05
 
 
 def test_denoises_one_molecule_after_a_short_training():

@@ -243,7 +243,8 @@ run = run_in(folder, steps=3, validate_every=3, devices=2, max_edge_frames=48)
 training.train(model, watched, Watched(frames=4), None, run)
 rank = torch.distributed.get_rank()
 state = {name: tensor.tolist() for name, tensor in model.state_dict().items()}
-(folder / f"rank_{rank}.json").write_text(json.dumps({"shown": shown, "state": state, "losses": [float(x) for x in losses]}))
+content = {"shown": shown, "state": state, "losses": [float(value) for value in losses]}
+(folder / f"rank_{rank}.json").write_text(json.dumps(content))
 """
 
 

@@ -57,6 +57,10 @@ def main(args: argparse.Namespace) -> None:
         refiner = Refiner(record, charges_of(args, record, simulation), simulation, settings)
     except Rejected as failure:
         raise UserError(f"{args.topology}: {failure}") from failure
+    except ValueError as error:
+        if args.force_field not in str(error):
+            raise
+        raise UserError(f"--force-field {args.force_field}: {error}") from error
     found = refiner.refine(frames, [seeds.integer(args.seed, record.id, frame) for frame in range(len(frames))])
     write(args, refiner, found)
     summary = {

@@ -429,6 +429,8 @@ def test_command_names_what_is_wrong(tmp_path, molecule, refined, caplog):
     with caplog.at_level(logging.ERROR):
         assert command([*flags, "--stiff", "300"]) == 2
         assert "--stiff 300: Value error, needs a value with a unit" in caplog.text
+        assert command([*flags, "--force-field", "openff-0.0.7"]) == 2
+        assert "--force-field openff-0.0.7: Can't load" in caplog.text
         np.save(tmp_path / "frames.npy", refined[0][:4, :-1])
         assert command(flags) == 2
         assert "has 6 atoms" in caplog.text

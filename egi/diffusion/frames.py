@@ -86,7 +86,7 @@ def remove_centre(values: Tensor, noisy: Tensor, batch: Tensor, graphs: int) -> 
 
 
 def noise_like(positions: Tensor, noisy: Tensor, batch: Tensor, graphs: int, generator: torch.Generator) -> Tensor:
-    """Standard normal noise of zero centre of mass over the noisy frames, zero in the given ones."""
+    """Standard normal noise [nodes, frames, 3] of zero centre over the noisy frames (A-15), zero in the given ones."""
     drawn = torch.randn(positions.shape, generator=generator, device=positions.device, dtype=positions.dtype)
     return remove_centre(drawn, noisy, batch, graphs)
 

@@ -52,11 +52,11 @@ class Schedule:
         self.alpha_bar = torch.cat([cumulative.new_ones(1), cumulative])
 
     def draw_steps(self, graphs: int, generator: torch.Generator) -> Tensor:
-        """Uniform steps in 1..steps, one a graph: (graphs,) long, on the generator's device."""
+        """Uniform steps in 1..steps (Eq. 1), one a graph: (graphs,) long, on the generator's device."""
         return torch.randint(1, self.steps + 1, (graphs,), generator=generator, device=generator.device)
 
     def scales(self, step: Tensor) -> tuple[Tensor, Tensor]:
-        """sqrt(abar) and sqrt(1 - abar) of each step, shaped [len(step), 1, 1] for coordinates."""
+        """sqrt(abar) and sqrt(1 - abar) of each step, [len(step), 1, 1]; they weigh x_0 and noise (paper 3)."""
         alpha_bar = self.alpha_bar.to(step.device)[step].view(-1, 1, 1)
         return alpha_bar.sqrt(), (1 - alpha_bar).sqrt()
 

@@ -11,7 +11,7 @@ from egi.nn.spatial import Graph, SpatialLayer
 
 
 class BasicES(Network):
-    """Six ES layers (EGCL and GVP transition); every frame is a conformer of its own.
+    """Six ES layers (EGCL and GVP transition; Eq. 4); every frame is a conformer of its own.
 
     Given frames pass unchanged, coordinates and invariants.
     """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pandas as pd
 
@@ -18,6 +19,8 @@ FLAGS = {
 }
 _COPIED = ("torsions_kept_stiff", "torsions_kept", "all_atom_overlap")
 _ORACLE = "md_oracle_matched"
+#: share of refined frames below which distances are not compared: they fall with the number of frames
+LEAST_REFINED = 0.5
 METRICS = ("bond_ratio", "angle_ratio", "all_atom_overlap", "torsion_change", "refined_share", "reflected_share",
            *FLAGS, "torsions_kept_stiff", "torsions_kept")  # fmt: skip
 
@@ -26,7 +29,8 @@ def rows(counted: pd.DataFrame, distances: pd.DataFrame) -> list[Row]:
     """Scores of every method and molecule.
 
     ``bond_ratio`` and ``angle_ratio`` are the refined samples' Jensen-Shannon distances over those of the oracle with
-    as many frames; ``torsion_change`` is the refined torsions' distance less the raw ones'; shares are of frames.
+    as many frames; ``torsion_change`` is the refined torsions' distance less the raw ones'; shares are of frames. What
+    is compared has the status too_few_frames where less than `LEAST_REFINED` of the frames could be refined.
 
     Parameters
     ----------
@@ -59,7 +63,14 @@ def _scores(record: dict, known: dict[tuple, float]) -> list[Score]:
         method = _ORACLE if oracle else record["method"]
         return known.get((method, refined and not oracle, record["molecule"], metric))
 
+    refined, frames = record["ok"], record["frames"]
+    few = Score("", status="too_few_frames", reason=f"only {refined} of {frames} frames were refined")
+    enough = not 0 < refined < LEAST_REFINED * frames
+
     def compared(name: str, metric: str, other: dict, how: Callable[[float, float], float]) -> Score:
+        """Own distance against another, by `how`."""
+        if not enough:
+            return replace(few, metric=name)
         own, against = distance(metric), distance(metric, **other)
         if own is None or not against:
             return Score(name, status="no_finite_frames" if own is None else "failed",
@@ -71,6 +82,7 @@ def _scores(record: dict, known: dict[tuple, float]) -> list[Score]:
         return Score(name, [part], part, reason="" if pd.isna(record["reason"]) else record["reason"])
 
     def copied(name: str) -> Score:
+        """What the table of refined samples says."""
         if pd.isna(record[name]):
             return Score(name, status="no_finite_frames", reason=record["reason"] or "no frame was refined")
         return Score(name, [record[name]], record[name])
@@ -79,7 +91,7 @@ def _scores(record: dict, known: dict[tuple, float]) -> list[Score]:
     return [
         compared("bond_ratio", "jsd_bond_length", oracle, lambda a, b: a / b),
         compared("angle_ratio", "jsd_bond_angle", oracle, lambda a, b: a / b),
-        copied("all_atom_overlap"),
+        copied("all_atom_overlap") if enough else replace(few, metric="all_atom_overlap"),
         compared("torsion_change", "jsd_torsion", raw, lambda a, b: a - b),
         share("refined_share", ("ok",)),
         share("reflected_share", ("reflected",)),

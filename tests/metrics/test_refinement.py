@@ -96,6 +96,16 @@ def test_a_molecule_of_which_no_frame_was_refined_has_its_reason():
     assert found["torsions_kept"].reason == "charges.json does not exist"
 
 
+def test_few_refined_frames_are_not_compared_with_many():
+    """Distances fall with the number of frames, so those of a few refined ones say nothing."""
+    found = {row.score.metric: row.score for row in refinement.rows(counted(ok=4), distances())}
+    for metric in ("bond_ratio", "angle_ratio", "torsion_change", "all_atom_overlap"):
+        assert found[metric].value is None and found[metric].status == "too_few_frames"
+        assert found[metric].reason == "only 4 of 10 frames were refined"
+    assert found["refined_share"].value == 0.4 and found["torsions_kept"].value == 0.8
+    assert refinement.rows(counted(ok=5), distances())[0].score.value == pytest.approx(1.2)
+
+
 def test_tables_without_their_columns_are_refused():
     with pytest.raises(ValueError, match="no column overlap"):
         refinement.rows(counted().drop(columns="overlap"), distances())

@@ -21,9 +21,9 @@ class RefinementSettings(Section):
     reflect: bool = True
     #: k while minimising and in the first part of the dynamics, and in its second part
     stiff_kilojoule_per_mole: KilojoulesPerMole = 300.0
-    soft_kilojoule_per_mole: KilojoulesPerMole = 30.0
+    soft_kilojoule_per_mole: KilojoulesPerMole = 5.0
     stiff_time_ps: Picoseconds = Decimal("0.2")
-    soft_time_ps: Picoseconds = Decimal("0.3")
+    soft_time_ps: Picoseconds = Decimal("0.4")
     timestep_ps: Picoseconds = Decimal("0.004")
     #: high, so that half a picosecond is enough for bonds and angles to reach the temperature
     friction_per_ps: PerPicosecond = 25.0

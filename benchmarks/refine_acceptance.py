@@ -163,12 +163,12 @@ def main() -> None:
     """Measure every molecule and print the JSON line."""
     made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     made.add_argument("--frames", type=int, default=500, help="of each run and of each kind")
-    made.add_argument("--soft-time", default="0.3 ps", help="of refinement, to see what it is worth")
     args = made.parse_args()
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(message)s")
     log.setLevel(logging.INFO)
-    settings = RefinementSettings.model_validate({"soft_time": args.soft_time})
-    rows = [row for name, smiles in molecules().items() for row in measured(name, smiles, args.frames, settings)]
+    rows = [
+        row for name, smiles in molecules().items() for row in measured(name, smiles, args.frames, RefinementSettings())
+    ]
     print(json.dumps({"molecules": len(molecules()), "frames": args.frames, **summary(pd.DataFrame(rows))}))
 
 

@@ -1,6 +1,6 @@
 """Turn frames of a molecule, heavy atoms or all, into all-atom frames that obey the force field.
 
-Each frame gets new hydrogens, is minimised with its torsions restrained, and gets half a picosecond of Langevin
+Each frame gets new hydrogens, is minimised with its torsions restrained, and gets 0.6 ps of Langevin
 dynamics in the gas phase. Frames that cannot be refined are left out of the trajectory and stand with their reason in
 the table. Populations, rates and the order of the frames stay what they were.
 """

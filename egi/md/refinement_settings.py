@@ -25,7 +25,7 @@ class RefinementSettings(Section):
     stiff_time_ps: Picoseconds = Decimal("0.2")
     soft_time_ps: Picoseconds = Decimal("0.4")
     timestep_ps: Picoseconds = Decimal("0.004")
-    #: high, so that half a picosecond is enough for bonds and angles to reach the temperature
+    #: high, so that 0.6 ps are enough for bonds and angles to reach the temperature
     friction_per_ps: PerPicosecond = 25.0
     minimise_iterations: int = Field(50, gt=0)
 

@@ -12,22 +12,6 @@ import torch
 from torch import Tensor
 
 
-def check_inputs(batch, positions: Tensor, condition: Tensor | None) -> None:
-    """ValueError unless shapes fit and each molecule has frames left to generate."""
-    nodes = batch.num_nodes
-    if positions.ndim != 3 or positions.shape[0] != nodes or positions.shape[2] != 3:
-        raise ValueError(f"positions has shape {tuple(positions.shape)}; wanted [{nodes}, frames, 3]")
-    if condition is None:
-        return
-    if condition.dtype != torch.bool or condition.shape != positions.shape[:2]:
-        raise ValueError(
-            f"condition is {condition.dtype} of shape {tuple(condition.shape)}; "
-            f"wanted bool of shape {tuple(positions.shape[:2])}"
-        )
-    if bool(condition.all(dim=1).any()):
-        raise ValueError("condition gives every frame of an atom; wanted at least one frame left to generate")
-
-
 def condition_mask(task: str, nodes: int, frame_count: int) -> Tensor | None:
     """Frames that a task gives (FACTS 12).
 
@@ -38,7 +22,7 @@ def condition_mask(task: str, nodes: int, frame_count: int) -> Tensor | None:
 
     Returns
     -------
-    (nodes, frame_count) bool Tensor or None
+    [nodes, frame_count] bool Tensor or None
         True for the first frame (forward), the first and last (interpolation); None if none are given.
 
     Raises
@@ -61,15 +45,15 @@ def centre_of(positions: Tensor, weights: Tensor, batch: Tensor, graphs: int) ->
 
     Parameters
     ----------
-    positions : (nodes, frames, 3) Tensor
-    weights : (nodes, frames) Tensor
+    positions : [nodes, frames, 3] Tensor
+    weights : [nodes, frames] Tensor
         Mask of the points that count.
-    batch : (nodes,) long Tensor
+    batch : [nodes] long Tensor
     graphs : int
 
     Returns
     -------
-    (graphs, 3) Tensor
+    [graphs, 3] Tensor
         Zero for a molecule without counting points.
     """
     weights = weights.to(positions.dtype)
@@ -80,19 +64,65 @@ def centre_of(positions: Tensor, weights: Tensor, batch: Tensor, graphs: int) ->
 
 
 def remove_centre(values: Tensor, noisy: Tensor, batch: Tensor, graphs: int) -> Tensor:
-    """`values` [nodes, frames, 3] with zero mean over each molecule's noisy frames, and zero in the others."""
+    """Values with zero mean over each molecule's noisy frames (A-15), and zero in the others.
+
+    Parameters
+    ----------
+    values : [nodes, frames, 3] Tensor
+        Coordinates or noise.
+    noisy : [nodes, frames] bool Tensor
+    batch : [nodes] long Tensor
+        Molecule of each node.
+    graphs : int
+
+    Returns
+    -------
+    [nodes, frames, 3] Tensor
+    """
     centre = centre_of(values, noisy, batch, graphs)
     return (values - centre[batch].unsqueeze(1)) * noisy.unsqueeze(-1)
 
 
 def noise_like(positions: Tensor, noisy: Tensor, batch: Tensor, graphs: int, generator: torch.Generator) -> Tensor:
-    """Standard normal noise [nodes, frames, 3] of zero centre over the noisy frames (A-15), zero in the given ones."""
+    """Standard normal noise of zero centre over the noisy frames (A-15), zero in the given ones.
+
+    Parameters
+    ----------
+    positions : [nodes, frames, 3] Tensor
+        For shape, type and device.
+    noisy : [nodes, frames] bool Tensor
+    batch : [nodes] long Tensor
+        Molecule of each node.
+    graphs : int
+    generator : torch.Generator
+        On the positions' device.
+
+    Returns
+    -------
+    [nodes, frames, 3] Tensor
+    """
     drawn = torch.randn(positions.shape, generator=generator, device=positions.device, dtype=positions.dtype)
     return remove_centre(drawn, noisy, batch, graphs)
 
 
 def origin_of(positions: Tensor, condition: Tensor | None, batch: Tensor, graphs: int) -> Tensor:
-    """Origin of each molecule: centre of its first given frame, else of all frames; (graphs, 3)."""
+    """Origin of each molecule: the centre of its first given frame, else of all its frames (A-15).
+
+    Parameters
+    ----------
+    positions : [nodes, frames, 3] Tensor
+        Å.
+    condition : [nodes, frames] bool Tensor or None
+        True where a frame is given.
+    batch : [nodes] long Tensor
+        Molecule of each node.
+    graphs : int
+
+    Returns
+    -------
+    [graphs, 3] Tensor
+        Å.
+    """
     if condition is None:
         return centre_of(positions, torch.ones_like(positions[..., 0]), batch, graphs)
     first = condition & (condition.cumsum(1) == 1)

@@ -16,18 +16,18 @@ def rotations(mobile: Tensor, target: Tensor, weights: Tensor, batch: Tensor, cl
 
     Parameters
     ----------
-    mobile, target : (nodes, frames, 3) Tensor
+    mobile, target : [nodes, frames, 3] Tensor
         The points x and y, one cloud being all frames of all nodes of a graph.
-    weights : (nodes, frames) Tensor
+    weights : [nodes, frames] Tensor
         Weights or mask; points of weight zero do not count.
-    batch : (nodes,) long Tensor
+    batch : [nodes] long Tensor
         Cloud of each node.
     clouds : int
         Number of clouds.
 
     Returns
     -------
-    (clouds, 3, 3) float64 Tensor
+    [clouds, 3, 3] float64 Tensor
     """
     weighted = mobile.double() * weights.unsqueeze(-1).double()
     per_node = weighted.transpose(1, 2) @ target.double()  # [nodes, 3, 3]
@@ -39,27 +39,49 @@ def rotations(mobile: Tensor, target: Tensor, weights: Tensor, batch: Tensor, cl
 
 
 def rotate(positions: Tensor, rotation: Tensor, batch: Tensor) -> Tensor:
-    """Positions [nodes, frames, 3] turned by the rotation [clouds, 3, 3] of each node's cloud; dtype kept."""
+    """Positions turned about the origin by the rotation of their cloud, R x_p.
+
+    Parameters
+    ----------
+    positions : [nodes, frames, 3] Tensor
+    rotation : [clouds, 3, 3] Tensor
+    batch : [nodes] long Tensor
+        Cloud of each node.
+
+    Returns
+    -------
+    [nodes, frames, 3] Tensor
+        Of the positions' type; computed in the rotation's.
+    """
     return (positions.to(rotation.dtype) @ rotation[batch].transpose(1, 2)).to(positions.dtype)
 
 
 def align(mobile: Tensor, target: Tensor, weights: Tensor, batch: Tensor, clouds: int) -> Tensor:
-    """`mobile` turned about the origin onto `target`; see `rotations` for the arguments.
+    """Points turned about the origin onto their targets (FACTS 11, Eq. 9).
+
+    Parameters
+    ----------
+    mobile, target, weights, batch, clouds
+        As for `rotations`.
 
     Returns
     -------
-    (nodes, frames, 3) Tensor
+    [nodes, frames, 3] Tensor
         All points of `mobile`, also those of weight zero, turned with their cloud.
     """
     return rotate(mobile, rotations(mobile, target, weights, batch, clouds), batch)
 
 
 def superpose(mobile: Tensor, target: Tensor) -> Tensor:
-    """One frame (nodes, 3) moved and turned onto another, all nodes weighing the same.
+    """One frame moved and turned onto another, all nodes weighing the same.
+
+    Parameters
+    ----------
+    mobile, target : [nodes, 3] Tensor
 
     Returns
     -------
-    (nodes, 3) Tensor
+    [nodes, 3] Tensor
         `mobile` with `target`'s centre and orientation.
     """
     centre = target.mean(0)

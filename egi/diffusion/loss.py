@@ -10,6 +10,7 @@ from torch import Tensor
 from egi.diffusion import frames
 from egi.diffusion.kabsch import align
 from egi.diffusion.schedule import Schedule
+from egi.nn.checks import check_inputs
 
 #: (batch, positions [nodes, frames, 3], step [graphs], condition [nodes, frames] or None) -> [nodes, frames, 3]
 Model = Callable[..., Tensor]
@@ -29,18 +30,18 @@ def noised(
     ----------
     schedule : Schedule
     batch : torch_geometric.data.Batch
-    clean : (nodes, frames, 3) Tensor
+    clean : [nodes, frames, 3] Tensor
         x_0; the noisy frames of each molecule centred at the origin.
-    noisy : (nodes, frames) bool Tensor
+    noisy : [nodes, frames] bool Tensor
         Frames to noise; the others come back as they are, with zero noise.
-    step : (graphs,) long Tensor
+    step : [graphs] long Tensor
     generator : torch.Generator
     aligned : bool
         False leaves the noisy frames where the forward process put them.
 
     Returns
     -------
-    positions, noise : (nodes, frames, 3) Tensor
+    positions, noise : [nodes, frames, 3] Tensor
     """
     graphs = batch.num_graphs
     signal, spread = (scale[batch.batch] for scale in schedule.scales(step))
@@ -70,9 +71,9 @@ def diffusion_loss(
         ``model(batch, positions, step, condition)`` predicts the noise.
     schedule : Schedule
     batch : torch_geometric.data.Batch
-    positions : (nodes, frames, 3) Tensor
+    positions : [nodes, frames, 3] Tensor
         Clean coordinates in Å.
-    condition : (nodes, frames) bool Tensor or None
+    condition : [nodes, frames] bool Tensor or None
         True where a frame is given: it keeps its place and carries no noise.
     generator : torch.Generator
         Steps and noise are drawn from it; on the positions' device.
@@ -89,7 +90,7 @@ def diffusion_loss(
     ValueError
         If shapes do not fit or nothing is left to generate.
     """
-    frames.check_inputs(batch, positions, condition)
+    check_inputs(batch, positions, None, condition)
     graphs, noisy = batch.num_graphs, _noisy(positions, condition)
     clean = positions - frames.origin_of(positions, condition, batch.batch, graphs)[batch.batch].unsqueeze(1)
     if condition is not None:  # the noisy cloud's centre is the origin, as it will be in sampling
@@ -110,7 +111,7 @@ def autoregressive_loss(model: Model, batch, positions: Tensor) -> Tensor:
     model : callable
         ``model(batch, positions, step, condition)`` predicts x(t + 1) - x(t), each frame on its own.
     batch : torch_geometric.data.Batch
-    positions : (nodes, frames, 3) Tensor
+    positions : [nodes, frames, 3] Tensor
 
     Returns
     -------
@@ -121,7 +122,7 @@ def autoregressive_loss(model: Model, batch, positions: Tensor) -> Tensor:
     ValueError
         If shapes do not fit or there is only one frame.
     """
-    frames.check_inputs(batch, positions, None)
+    check_inputs(batch, positions, None, None)
     if positions.shape[1] < 2:
         raise ValueError(f"positions has {positions.shape[1]} frame; wanted at least 2 for a displacement")
     step = torch.ones(batch.num_graphs, dtype=torch.long, device=positions.device)

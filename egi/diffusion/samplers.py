@@ -12,6 +12,7 @@ from egi.config import SamplingSettings
 from egi.diffusion import frames
 from egi.diffusion.loss import Model
 from egi.diffusion.schedule import Schedule
+from egi.nn.checks import check_inputs
 
 #: times that the non-finite samples of a batch are drawn again before giving up
 MAX_REDRAWS = 10
@@ -20,7 +21,7 @@ DIVERGED_ANGSTROM = 1e4
 
 
 class SamplingError(RuntimeError):
-    """Samples that stay non-finite however often they are drawn."""
+    """Samples of some molecule stay non-finite, in MAX_REDRAWS + 1 draws in a row."""
 
 
 class Samples(NamedTuple):
@@ -28,8 +29,8 @@ class Samples(NamedTuple):
 
     Attributes
     ----------
-    positions : (nodes, frames, 3) Tensor
-    redrawn : (graphs,) long Tensor
+    positions : [nodes, frames, 3] Tensor
+    redrawn : [graphs] long Tensor
         How often each molecule's sample was not finite and drawn again; in a roll-out, 1 where it
         diverged and was held at its last frame of finite size.
     """
@@ -56,9 +57,9 @@ def sample(
         ``model(batch, positions, step, condition)`` predicts the noise.
     schedule : Schedule
     batch : torch_geometric.data.Batch, one graph a sample
-    given : (nodes, frames, 3) Tensor
+    given : [nodes, frames, 3] Tensor
         Given frames in Å, which come back bit for bit; the others are ignored.
-    condition : (nodes, frames) bool Tensor
+    condition : [nodes, frames] bool Tensor
         True where a frame is given.
     sampling : SamplingSettings
     generator : torch.Generator, on the device of `given`
@@ -74,7 +75,7 @@ def sample(
     SamplingError
         If samples stay non-finite.
     """
-    frames.check_inputs(batch, given, condition)
+    check_inputs(batch, given, None, condition)
     wanted = torch.arange(batch.num_graphs, device=given.device)
     result, redrawn = given.clone(), torch.zeros_like(wanted)
     for _ in range(MAX_REDRAWS + 1):
@@ -116,7 +117,7 @@ def roll_out(model: Model, batch: Batch, start: Tensor, frame_count: int) -> Sam
     model : callable
         ``model(batch, positions, step, condition)`` predicts the displacement to the next frame.
     batch : torch_geometric.data.Batch
-    start : (nodes, 3) Tensor
+    start : [nodes, 3] Tensor
         First frame in Å; comes back bit for bit.
     frame_count : int
         Frames in all, the start included.

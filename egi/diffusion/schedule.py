@@ -34,7 +34,7 @@ class Schedule:
     ----------
     steps : int
         Number of diffusion steps; the levels are 1..steps.
-    alpha_bar : (steps + 1,) float32 Tensor
+    alpha_bar : [steps + 1] float32 Tensor
         abar of each step, with 1 (no noise) at index 0.
     """
 
@@ -52,16 +52,47 @@ class Schedule:
         self.alpha_bar = torch.cat([cumulative.new_ones(1), cumulative])
 
     def draw_steps(self, graphs: int, generator: torch.Generator) -> Tensor:
-        """Uniform steps in 1..steps (Eq. 1), one a graph: (graphs,) long, on the generator's device."""
+        """Steps drawn uniformly from 1..steps, one a molecule (Eq. 1).
+
+        Parameters
+        ----------
+        graphs : int
+        generator : torch.Generator
+
+        Returns
+        -------
+        [graphs] long Tensor
+            On the generator's device.
+        """
         return torch.randint(1, self.steps + 1, (graphs,), generator=generator, device=generator.device)
 
     def scales(self, step: Tensor) -> tuple[Tensor, Tensor]:
-        """sqrt(abar) and sqrt(1 - abar) of each step, [len(step), 1, 1]; they weigh x_0 and noise (paper 3)."""
+        """Weights of x_0 and noise in the forward process, sqrt(abar) and sqrt(1 - abar) (paper 3).
+
+        Parameters
+        ----------
+        step : [graphs] long Tensor
+            0..steps.
+
+        Returns
+        -------
+        tuple of two [graphs, 1, 1] float32 Tensor
+        """
         alpha_bar = self.alpha_bar.to(step.device)[step].view(-1, 1, 1)
         return alpha_bar.sqrt(), (1 - alpha_bar).sqrt()
 
     def reverse(self, sampling: SamplingSettings, generator: torch.Generator) -> Iterator[tuple[int, Update]]:
         """The reverse process from the last step to 0 in `sampling.steps` evaluations of the network.
+
+        DDPM (Ho et al. 2020), stochastic DDIM with eta (Song et al. 2021) or SDE-DPM-Solver++ (Lu et al. 2022), by
+        diffusers' schedulers.
+
+        Parameters
+        ----------
+        sampling : SamplingSettings
+            Sampler, its steps and eta.
+        generator : torch.Generator
+            For the noise that the sampler adds.
 
         Yields
         ------

@@ -19,7 +19,13 @@ from egi.nn.transformer import EquivariantTransformer
 
 
 class AutoregressiveEGNN(Network):
-    """The structure model's layers without a diffusion step."""
+    """The structure model's layers without a diffusion step: x(t + 1) = x(t) + sum of their updates.
+
+    Parameters
+    ----------
+    method, settings
+        As for `Network`.
+    """
 
     timed = False
 
@@ -37,7 +43,21 @@ class AutoregressiveEGNN(Network):
 
 
 class AutoregressiveET(Network):
-    """Equivariant Transformer blocks on the molecular graph; displacement = sum_f gate_f(h) (U V)_f."""
+    """Equivariant Transformer blocks on the molecular graph.
+
+    x(t + 1) = x(t) + mean_f gate_f(h) (U V)_f, with invariants h and vector features V after the last block
+    (Thölke & De Fabritiis 2022), gate a two-layer perceptron.
+
+    Parameters
+    ----------
+    method, settings
+        As for `Network`; `settings.hidden` a multiple of 8.
+
+    Raises
+    ------
+    ValueError
+        If it is none.
+    """
 
     timed = False
 

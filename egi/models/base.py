@@ -70,20 +70,62 @@ class Network(nn.Module):
         return self.evolve(embedding.graph(batch), positions, h, condition) - positions
 
     def embedder(self) -> Embedding:
-        """The embedding that the model uses."""
+        """The embedding that the model uses; EGInterpolator shares its structure model's.
+
+        Returns
+        -------
+        Embedding
+        """
         return self.embedding
 
     def evolve(self, graph: Graph, x: Tensor, h: Tensor, condition: Tensor | None) -> Tensor:
-        """Coordinates [nodes, frames, 3] (Å) after all layers; h is [nodes, frames or 1, hidden]."""
+        """The layers, one after the other.
+
+        Parameters
+        ----------
+        graph : Graph
+        x : [nodes, frames, 3] Tensor
+            Coordinates, Å.
+        h : [nodes, frames or 1, hidden] Tensor
+            Embedded invariants; one frame stands for all.
+        condition : [nodes, frames] bool Tensor or None
+            True = given: the coordinates come back as they are.
+
+        Returns
+        -------
+        [nodes, frames, 3] Tensor
+            Coordinates after all layers, Å.
+        """
         raise NotImplementedError
 
     def run(self, layer: nn.Module, *inputs):
-        """The layer's output, its activations stored or recomputed."""
+        """A layer's output, its activations stored or, with `checkpoint_activations`, recomputed.
+
+        Parameters
+        ----------
+        layer : torch.nn.Module
+        inputs
+            What the layer's `forward` takes.
+
+        Returns
+        -------
+        What the layer's `forward` returns
+        """
         if self.checkpoint_activations and is_grad_enabled():
             return checkpoint(layer, *inputs, use_reentrant=False)
         return layer(*inputs)
 
 
 def hold(update: Tensor, condition: Tensor | None) -> Tensor:
-    """An update [nodes, frames, width] with zeros on given frames."""
+    """An update with zeros on given frames, so that they keep what they are (FACTS 9).
+
+    Parameters
+    ----------
+    update : [nodes, frames, width] Tensor
+    condition : [nodes, frames] bool Tensor or None
+
+    Returns
+    -------
+    [nodes, frames, width] Tensor
+    """
     return update if condition is None else update.masked_fill(condition.unsqueeze(-1), 0)

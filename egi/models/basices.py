@@ -14,6 +14,11 @@ class BasicES(Network):
     """Six ES layers (EGCL and GVP transition; Eq. 4); every frame is a conformer of its own.
 
     Given frames pass unchanged, coordinates and invariants.
+
+    Parameters
+    ----------
+    method, settings
+        As for `Network`.
     """
 
     def __init__(self, method: str, settings: ModelSettings) -> None:
@@ -30,5 +35,14 @@ class BasicES(Network):
 
 
 def spatial_layer(settings: ModelSettings) -> SpatialLayer:
-    """An ES layer of the settings' widths."""
+    """An ES layer of the settings' widths.
+
+    Parameters
+    ----------
+    settings : ModelSettings
+
+    Returns
+    -------
+    SpatialLayer
+    """
     return SpatialLayer(settings.hidden, settings.edge_width, settings.chirality_aware)

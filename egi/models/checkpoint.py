@@ -53,9 +53,19 @@ def save(path: str | Path, model: nn.Module, *, raw_state: dict | None = None, e
 def read(path: str | Path) -> dict[str, Any]:
     """A checkpoint's content, on the CPU.
 
+    Parameters
+    ----------
+    path : str or Path
+
+    Returns
+    -------
+    dict
+        "method", "settings" (plain values), the state dicts "ema" and "raw", and "extra", beside format and version.
+
     Raises
     ------
     FileNotFoundError
+        If there is none.
     ValueError
         If the file is no checkpoint of this format and version.
     """
@@ -86,8 +96,10 @@ def load(path: str | Path, weights: str = "ema", device: str = "cpu", method: st
 
     Raises
     ------
+    FileNotFoundError
+        If there is none.
     ValueError
-        Not a checkpoint, or one of another method or architecture.
+        Unknown kind of weights; not a checkpoint, or one of another method or architecture.
     """
     if weights not in WEIGHTS:
         raise ValueError(f"weights = {weights!r}; wanted one of {WEIGHTS}")

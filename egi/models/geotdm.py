@@ -17,6 +17,11 @@ class GeoTDM(Network):
 
     Same embeddings as EGInterpolator; the condition embedding is added after the first EGCL; given
     frames keep their coordinates.
+
+    Parameters
+    ----------
+    method, settings
+        As for `Network`.
     """
 
     def __init__(self, method: str, settings: ModelSettings) -> None:

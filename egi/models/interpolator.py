@@ -20,6 +20,10 @@ class TemporalBlock(nn.Module):
 
     The LayerNorms act on the invariants that a temporal layer reads, its increment is added to the
     raw ones. So the structure model's path is never normalised, and the block starts near identity.
+
+    Parameters
+    ----------
+    settings : ModelSettings
     """
 
     def __init__(self, settings: ModelSettings) -> None:
@@ -70,6 +74,16 @@ class EGInterpolator(Network):
     The three variants `egi` (structure frozen), `egi_unfrozen` and `egi_naive` (never pretrained)
     differ only in what `load_structure` and `requires_grad` do. Given frames keep their
     coordinates and are not seen by the structure model; they take part in the temporal blocks.
+
+    Parameters
+    ----------
+    method, settings
+        As for `Network`.
+
+    Attributes
+    ----------
+    alpha_override : float or None
+        One number for all alphas, None for the learned ones.
     """
 
     def __init__(self, method: str, settings: ModelSettings) -> None:
@@ -84,18 +98,27 @@ class EGInterpolator(Network):
 
     @property
     def alpha_override(self) -> float | None:
-        """One number for all alphas, or None for the learned ones; 1 is exactly the structure model."""
+        """One number from 0 to 1 for all alphas, or None for the learned ones; ValueError if set to another.
+
+        1 is exactly the structure model, frame by frame; numbers between dial temporal consistency (FACTS 9).
+        """
         return self._alpha_override
 
     @alpha_override.setter
     def alpha_override(self, alpha: float | None) -> None:
-        """Raises ValueError outside 0..1."""
+        """See the property."""
         if alpha is not None and not 0 <= alpha <= 1:
             raise ValueError(f"alpha_override = {alpha}; wanted a number from 0 to 1, or None")
         self._alpha_override = alpha
 
     def alphas(self) -> dict[str, tuple[float, float]]:
-        """Logits (of x, of h) of every interpolation, by layer name such as 'block_1.et_1'."""
+        """Logits k of every interpolation, alpha = sigmoid(k) (FACTS 9).
+
+        Returns
+        -------
+        dict of str to (float, float)
+            Of x and of h, by layer name such as 'block_1.et_1'.
+        """
         return {
             f"block_{number}.{name}": (float(x), float(h))
             for number, block in enumerate(self.blocks, start=1)
@@ -103,7 +126,7 @@ class EGInterpolator(Network):
         }
 
     def embedder(self) -> Embedding:
-        """The structure model's embedding, shared."""
+        """See `Network.embedder`."""
         return self.structure.embedding
 
     def evolve(self, graph: Graph, x: Tensor, h: Tensor, condition: Tensor | None) -> Tensor:

@@ -12,7 +12,19 @@ NORM_EPSILON = 1e-12
 
 
 def shrink(layer: nn.Linear, factor: float) -> nn.Linear:
-    """Scale a fresh layer's weight and set its bias to zero, so that its block starts near the identity."""
+    """Scale a fresh layer's weight and set its bias to zero, so that its residual block starts near the identity.
+
+    Parameters
+    ----------
+    layer : torch.nn.Linear
+        Changed in place.
+    factor : float
+        Of the weight.
+
+    Returns
+    -------
+    torch.nn.Linear, the same layer
+    """
     with torch.no_grad():
         layer.weight.mul_(factor)
         if layer.bias is not None:
@@ -35,12 +47,23 @@ def norm(vectors: Tensor) -> Tensor:
 
 
 def frequencies(count: int, device: torch.device) -> Tensor:
-    """[count] float64: 10000^(-k / count), the transformer's sinusoid frequencies (Vaswani et al. 2017)."""
+    """Frequencies of the transformer's sinusoids, w_k = 10000^(-k / count) (Vaswani et al. 2017).
+
+    Parameters
+    ----------
+    count : int
+    device : torch.device
+
+    Returns
+    -------
+    [count] float64 Tensor
+        In radians per frame or per diffusion step.
+    """
     return torch.exp(-math.log(10000.0) / count * torch.arange(count, dtype=torch.float64, device=device))
 
 
 def sinusoids(times: Tensor, count: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Sine and cosine of times, computed in float64 so that long trajectories keep their phase.
+    """sin(w_k t) and cos(w_k t), computed in float64 so that long trajectories keep their phase.
 
     Parameters
     ----------
@@ -60,10 +83,29 @@ def sinusoids(times: Tensor, count: int, dtype: torch.dtype) -> tuple[Tensor, Te
 
 
 def full_precision(tensor: Tensor):
-    """Context that switches autocast off on the tensor's device: logits and coordinate updates stay in float32."""
+    """Context that switches autocast off, for logits and coordinate updates (DESIGN 4: they stay in float32).
+
+    Parameters
+    ----------
+    tensor : Tensor
+        One on the device meant.
+
+    Returns
+    -------
+    torch.autocast
+    """
     return torch.autocast(tensor.device.type, enabled=False)
 
 
 def at_least_float32(tensor: Tensor) -> Tensor:
-    """The tensor itself, or its float32 copy if it is of lower precision."""
+    """The tensor itself, or its float32 copy if it is of lower precision.
+
+    Parameters
+    ----------
+    tensor : [...] Tensor
+
+    Returns
+    -------
+    [...] Tensor, float32 or float64
+    """
     return tensor.float() if tensor.dtype in (torch.bfloat16, torch.float16) else tensor

@@ -31,7 +31,20 @@ def check_shape(name: str, tensor: Tensor, wanted: tuple[int | str, ...]) -> Non
 
 
 def check_range(subject: str, values: Tensor, count: int) -> None:
-    """ValueError, beginning with `subject`, if integers [any shape] do not lie in 0..count - 1."""
+    """Compare integers with the range 0..count - 1.
+
+    Parameters
+    ----------
+    subject : str
+        Beginning of the error, such as "edge_index has nodes".
+    values : [...] long Tensor
+    count : int
+
+    Raises
+    ------
+    ValueError
+        If one lies outside.
+    """
     if values.numel() == 0:
         return
     least, most = (int(bound) for bound in values.aminmax())
@@ -72,11 +85,31 @@ def check_inputs(batch, positions: Tensor, step: Tensor | None, condition: Tenso
 
 
 def graph_count(batch) -> int:
-    """Molecules in a batch; a single Data without `batch` is one."""
+    """Number of molecules.
+
+    Parameters
+    ----------
+    batch : torch_geometric.data.Batch or Data
+
+    Returns
+    -------
+    int
+        One for a single Data without `batch`.
+    """
     return getattr(batch, "num_graphs", 1)
 
 
 def graph_of_node(batch) -> Tensor:
-    """[nodes] long: the molecule that each node belongs to."""
+    """The molecule that each node belongs to.
+
+    Parameters
+    ----------
+    batch : torch_geometric.data.Batch or Data
+
+    Returns
+    -------
+    [nodes] long Tensor
+        Zeros for a single Data without `batch`.
+    """
     assignment = getattr(batch, "batch", None)
     return batch.atomic_numbers.new_zeros(batch.num_nodes) if assignment is None else assignment

@@ -26,8 +26,18 @@ class BlockedEdges(torch.autograd.Function):
 
         m_ij = SiLU(W_m SiLU(p_i + q_j + W_e [d_ij, e_ij]) + b_m),   phi_x = W_o SiLU(W_x m_ij + b_x)
 
-    Arguments of `apply`: edge_index [2, edges]; p and q [nodes, frames, hidden]; edge inputs [edges, frames,
-    1 + edge width]; W_e, W_m, b_m, W_x, b_x, W_o. (The bias of W_e belongs into p.)
+    Arguments of `apply` (DESIGN 4's phi_e and phi_x; the bias of W_e belongs into p):
+
+    Parameters
+    ----------
+    edge_index : [2, edges] long Tensor
+        Source j and target i.
+    p, q : [nodes, frames, hidden] Tensor
+        What the first layer of phi_e makes of h_i and of h_j.
+    edges : [edges, frames, 1 + edge width] Tensor
+        Distance (Å) and embedded edge type.
+    w_e, w_m, b_m, w_x, b_x, w_o : Tensor
+        [hidden, 1 + edge width], [hidden, hidden], [hidden], [hidden, hidden], [hidden], [channels, hidden].
     """
 
     @staticmethod
@@ -92,7 +102,18 @@ class BlockedEdges(torch.autograd.Function):
 
 
 def blocked(tensor: Tensor) -> bool:
-    """Whether the layer takes this form: on the CPU, without autocast, not while compiling."""
+    """Whether EGCL takes this form.
+
+    Parameters
+    ----------
+    tensor : [...] Tensor
+        Its input.
+
+    Returns
+    -------
+    bool
+        True on the CPU, without autocast, not while compiling.
+    """
     return tensor.device.type == "cpu" and not torch.is_autocast_enabled("cpu") and not torch.compiler.is_compiling()
 
 

@@ -74,6 +74,15 @@ class Embedding(nn.Module):
         `stereo_index` [4, centres] of the batch, read by chirality-aware layers: centre and three
         neighbours in an order that makes (a - centre) . ((b - centre) x (c - centre)) positive.
 
+        Parameters
+        ----------
+        batch : torch_geometric.data.Batch or Data
+            With `edge_index` [2, edges], `edge_type` [edges] and perhaps `stereo_index`.
+
+        Returns
+        -------
+        Graph
+
         Raises
         ------
         ValueError
@@ -96,7 +105,21 @@ class Embedding(nn.Module):
 
 
 def element_indices(atomic_numbers: Tensor) -> Tensor:
-    """[nodes] long: position of each atomic number in ELEMENTS; ValueError for one that is not there."""
+    """Position of each atomic number in ELEMENTS, the vocabulary of the atom embedding (FACTS Table 5).
+
+    Parameters
+    ----------
+    atomic_numbers : [nodes] long Tensor
+
+    Returns
+    -------
+    [nodes] long Tensor
+
+    Raises
+    ------
+    ValueError
+        For an element that is not there.
+    """
     known = torch.tensor(ELEMENTS, device=atomic_numbers.device)
     index = torch.searchsorted(known, atomic_numbers.contiguous()).clamp(max=len(ELEMENTS) - 1)
     unknown = known[index] != atomic_numbers

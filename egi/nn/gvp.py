@@ -62,6 +62,11 @@ class GVPTransition(nn.Module):
     """Two GVPs in a row on invariants and one vector, the coordinate update (FACTS 8; DESIGN 4).
 
     Returns increments; the layer that holds it adds them (residual on both).
+
+    Parameters
+    ----------
+    hidden : int
+        Width of the invariants.
     """
 
     def __init__(self, hidden: int) -> None:
@@ -71,7 +76,18 @@ class GVPTransition(nn.Module):
         shrink(self.second.scalars, 0.1)
 
     def forward(self, h: Tensor, update: Tensor) -> tuple[Tensor, Tensor]:
-        """Increments of invariants [nodes, frames, hidden] and of the coordinate update [nodes, frames, 3] (Å)."""
+        """Increments of invariants and coordinate update.
+
+        Parameters
+        ----------
+        h : [nodes, frames, hidden] Tensor
+        update : [nodes, frames, 3] Tensor
+            EGCL's, Å.
+
+        Returns
+        -------
+        tuple of [nodes, frames, hidden] Tensor and [nodes, frames, 3] Tensor (Å)
+        """
         scalars, vectors = self.first(h, update.unsqueeze(-2))
         scalars, vectors = self.second(scalars, vectors, activated=True)
         return scalars, vectors.squeeze(-2)

@@ -50,7 +50,18 @@ def _dense(matrix: Tensor) -> Tensor:
 
 
 def fast(x: Tensor, weight: Tensor) -> bool:
-    """Whether oneDNN takes this product and it is large enough."""
+    """Whether oneDNN takes the product x W^T and it is large enough for the detour.
+
+    Parameters
+    ----------
+    x : [rows, width in] Tensor
+    weight : [width out, width in] Tensor
+
+    Returns
+    -------
+    bool
+        True for float32 on the CPU without autocast, from LEAST_WORK multiplications.
+    """
     return (
         _onednn is not None
         and x.dtype == weight.dtype == torch.float32
@@ -106,7 +117,7 @@ def product(x: Tensor, weight: Tensor, bias: Tensor | None = None, activated: bo
 
 
 class Linear(nn.Linear):
-    """`torch.nn.Linear` through `product`."""
+    """x W^T + b, a `torch.nn.Linear` through `product`; its parameters are torch's."""
 
     def forward(self, x: Tensor) -> Tensor:
         """[..., width in] Tensor to [..., width out] Tensor."""
@@ -114,7 +125,7 @@ class Linear(nn.Linear):
 
 
 class SiLULinear(nn.Linear):
-    """SiLU, then a linear layer."""
+    """SiLU(x) W^T + b, with the parameters of a `torch.nn.Linear`; stores x alone for the backward pass."""
 
     def forward(self, x: Tensor) -> Tensor:
         """[..., width in] Tensor to [..., width out] Tensor."""
@@ -122,5 +133,17 @@ class SiLULinear(nn.Linear):
 
 
 def mlp(width_in: int, hidden: int, width_out: int, last_bias: bool = True) -> nn.Sequential:
-    """Two linear layers with SiLU between."""
+    """Two linear layers with SiLU between, W_2 SiLU(W_1 x + b_1) + b_2: the perceptrons of EGCL and ET layer.
+
+    Parameters
+    ----------
+    width_in, hidden, width_out : int
+    last_bias : bool
+        Whether b_2 exists.
+
+    Returns
+    -------
+    torch.nn.Sequential
+        Maps [..., width_in] to [..., width_out].
+    """
     return nn.Sequential(Linear(width_in, hidden), SiLULinear(hidden, width_out, bias=last_bias))

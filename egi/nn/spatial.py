@@ -18,13 +18,26 @@ TRIPLES = 4
 
 @dataclass(frozen=True)
 class Graph:
-    """Edges of a batch, the same for all frames and layers."""
+    """Edges of a batch, the same for all frames and layers: bonds and pairs up to three bonds apart (FACTS 7).
 
-    index: Tensor  #: [2, edges] long, row 0 the source j and row 1 the target i of j -> i
-    features: Tensor  #: [edges, 1, edge width]
-    inverse_degree: Tensor  #: [nodes, 1, 1], 1 / number of edges that end at the node (0 if none)
+    Attributes
+    ----------
+    index : [2, edges] long Tensor
+        Row 0 the source j and row 1 the target i of j -> i.
+    features : [edges, 1, edge width] Tensor
+        Embedded edge types, e_ij.
+    inverse_degree : [nodes, 1, 1] Tensor
+        1 / number of edges that end at the node, 0 without edges.
+    nodes : int
+    stereo : [4, centres] long Tensor or None
+        Centre, then neighbours whose triple product is positive.
+    """
+
+    index: Tensor
+    features: Tensor
+    inverse_degree: Tensor
     nodes: int
-    stereo: Tensor | None = None  #: [4, centres] long: centre, then neighbours whose triple product is positive
+    stereo: Tensor | None = None
 
     @property
     def source(self) -> Tensor:
@@ -37,7 +50,16 @@ class Graph:
         return self.index[1]
 
     def sum(self, messages: Tensor) -> Tensor:
-        """[edges, frames, width] summed over the edges that end at each node: [nodes, frames, width]."""
+        """Sum over the edges that end at each node, sum_j m_ij.
+
+        Parameters
+        ----------
+        messages : [edges, frames, width] Tensor
+
+        Returns
+        -------
+        [nodes, frames, width] Tensor
+        """
         out = messages.new_zeros(self.nodes, *messages.shape[1:])
         return out.index_add(0, self.target, messages)
 
@@ -97,7 +119,19 @@ class EGCL(nn.Module):
         return dx, dh
 
     def edges(self, graph: Graph, h: Tensor, distance: Tensor) -> tuple[Tensor, Tensor]:
-        """Sum of messages [nodes, frames, hidden] and outputs of phi_x [edges, frames, 1 + channels]."""
+        """The part of the layer that runs over edges: messages m_ij = phi_e, and phi_x of them.
+
+        Parameters
+        ----------
+        graph : Graph
+        h : [nodes, frames or 1, hidden] Tensor
+        distance : [edges, frames, 1] Tensor
+            Å.
+
+        Returns
+        -------
+        tuple of [nodes, frames, hidden] Tensor (sum_j m_ij) and [edges, frames, 1 + channels] Tensor (phi_x)
+        """
         inputs = torch.cat([distance, graph.features.expand(-1, distance.shape[1], -1)], dim=-1)
         of_target, of_source = self.from_target(h), self.from_source(h)
         if blocked(h):
@@ -125,6 +159,10 @@ class ChiralEGCL(EGCL):
     neighbours in the molecule's own order, the triple product of those neighbours enters too, and
     centre and neighbours move along its gradient, by a weight learned from the centre's invariants.
     All this follows rotations exactly; under a reflection triple products change their sign.
+
+    Parameters
+    ----------
+    hidden, edge_width : int
     """
 
     def __init__(self, hidden: int, edge_width: int) -> None:
@@ -134,7 +172,7 @@ class ChiralEGCL(EGCL):
         self.turn = shrink(SiLULinear(hidden, TRIPLES + 1), 0.3)
 
     def forward(self, graph: Graph, x: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
-        """As `EGCL.forward`."""
+        """Increments of coordinates and invariants; arguments and results as those of `EGCL.forward`."""
         direction, distance = geometry(graph, x)
         gathered, channels = self.edges(graph, h, distance)
         gates = channels[..., 1:].tanh().unsqueeze(-1)
@@ -156,6 +194,12 @@ class ChiralEGCL(EGCL):
 def stereo_volume(graph: Graph, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Triple product of each stereocentre's neighbour vectors, each divided by its length + 1, and where it grows.
 
+    Parameters
+    ----------
+    graph : Graph
+    x : [nodes, frames, 3] Tensor
+        Å.
+
     Returns
     -------
     tuple of [4, centres] long Tensor, [centres, frames, 1] Tensor v = a . (b x c), and [4, centres, frames, 3] Tensor
@@ -171,14 +215,34 @@ def stereo_volume(graph: Graph, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def geometry(graph: Graph, x: Tensor) -> tuple[Tensor, Tensor]:
-    """(x_i - x_j) / (d_ij + 1) [edges, frames, 3] and d_ij [edges, frames, 1] in Å."""
+    """Directions (x_i - x_j) / (d_ij + 1) and distances d_ij = |x_i - x_j| of EGCL (DESIGN 4).
+
+    Parameters
+    ----------
+    graph : Graph
+    x : [nodes, frames, 3] Tensor
+        Å.
+
+    Returns
+    -------
+    tuple of [edges, frames, 3] Tensor (no unit) and [edges, frames, 1] Tensor (Å)
+    """
     difference = x.index_select(0, graph.target) - x.index_select(0, graph.source)
     distance = norm(difference)
     return difference / (distance + 1), distance
 
 
 class SpatialLayer(nn.Module):
-    """ES layer: EGCL, then a two-layer GVP transition on (invariants, coordinate update), residual on both."""
+    """ES layer: EGCL, then a two-layer GVP transition on (invariants, coordinate update), residual on both.
+
+    (dx, dh) = EGCL(x, h);  (dx', dh') = GVP(dx, h + dh);  the layer gives dx + dx' and dh + dh' (FACTS 8, Eq. 4).
+
+    Parameters
+    ----------
+    hidden, edge_width : int
+    chirality_aware : bool
+        `ChiralEGCL` in place of the paper's `EGCL`.
+    """
 
     def __init__(self, hidden: int, edge_width: int, chirality_aware: bool) -> None:
         super().__init__()
@@ -186,7 +250,7 @@ class SpatialLayer(nn.Module):
         self.transition = GVPTransition(hidden)
 
     def forward(self, graph: Graph, x: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
-        """Increments of coordinates [nodes, frames, 3] (Å) and invariants [nodes, frames, hidden]."""
+        """Increments of coordinates and invariants; arguments and results as those of `EGCL.forward`."""
         dx, dh = self.egcl(graph, x, h)
         more_h, more_x = self.transition(h + dh, dx)
         return dx + more_x, dh + more_h

@@ -151,11 +151,11 @@ def test_autoregressive_loss_regresses_the_displacement():
 def test_bad_input_is_named():
     batch, positions = graphs(3), torch.zeros(3, 4, 3)
     nothing = torch.ones(3, 4, dtype=torch.bool)
-    with pytest.raises(ValueError, match="condition gives every frame"):
+    with pytest.raises(ValueError, match="condition gives all frames"):
         diffusion_loss(None, SCHEDULE, batch, positions, nothing, generator())
-    with pytest.raises(ValueError, match=r"condition is torch.float32 of shape \(3, 4\); wanted bool"):
+    with pytest.raises(ValueError, match=r"condition is torch\.float32; wanted torch\.bool"):
         diffusion_loss(None, SCHEDULE, batch, positions, nothing.float(), generator())
-    with pytest.raises(ValueError, match=r"positions has shape \(4, 4, 3\); wanted \[3, frames, 3\]"):
+    with pytest.raises(ValueError, match=r"positions has shape \[4, 4, 3\]; wanted \[3, frames, 3\]"):
         diffusion_loss(None, SCHEDULE, batch, torch.zeros(4, 4, 3), None, generator())
     with pytest.raises(ValueError, match="1 frame; wanted at least 2"):
         autoregressive_loss(None, batch, torch.zeros(3, 1, 3))

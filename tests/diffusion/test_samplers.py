@@ -136,7 +136,7 @@ def test_samples_that_are_never_finite_end_in_an_error():
 
 
 def test_nothing_left_to_generate():
-    with pytest.raises(ValueError, match="condition gives every frame"):
+    with pytest.raises(ValueError, match="condition gives all frames"):
         draw(None, graphs(2), sampling(), torch.zeros(2, 3, 3), torch.ones(2, 3, dtype=torch.bool))
 
 

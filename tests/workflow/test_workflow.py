@@ -12,7 +12,10 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
+
+from egi.models import load
 
 ROOT = Path(__file__).parents[2]
 
@@ -172,3 +175,26 @@ def test_a_deleted_trajectory_is_simulated_again(tiny):
     snakemake(copy, *again)
     assert all(p.with_name("replica_1.xtc").is_file() for p in (copy / "results/tiny/md").glob("*/topology.pdb"))
     assert "Nothing to be done" in snakemake(copy, "-n", *again)
+
+
+@pytest.mark.slow
+def test_finetuning_by_hand_on_two_devices(tiny):
+    """As on several GPUs: Lightning starts the script again for the second process, one of them writes."""
+    values = yaml.safe_load((tiny / "results" / "config.yaml").read_text())
+    values["datasets"]["tiny"]["tasks"]["unconditional"]["training"]["devices"] = 2
+    (tiny / "two.yaml").write_text(yaml.safe_dump(values))
+    results, output = tiny / "results" / "tiny", tiny / "two" / "egi.ckpt"
+    flags = {
+        "config": tiny / "two.yaml", "dataset": "tiny", "task": "unconditional", "method": "egi",
+        "train": results / "trajectories/train.h5", "val": results / "trajectories/val.h5",
+        "structure": results / "models/structure.ckpt", "output": output, "curve": output.with_name("egi.csv"),
+    }  # fmt: skip
+    command = [sys.executable, str(ROOT / "workflow/scripts/finetune.py"), *(f"--{k}={v}" for k, v in flags.items())]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "MEMBER: 2/2" in done.stderr
+    assert sorted(path.name for path in output.parent.iterdir()) == ["egi.ckpt", "egi.csv"]
+    assert [int(row["step"]) for row in read(output.with_name("egi.csv"))] == [5, 10]
+    alone, shared = (load(path, "raw").state_dict() for path in (results / "models/unconditional/egi.ckpt", output))
+    changed = {name.split(".")[0] for name in alone if not torch.equal(alone[name], shared[name])}
+    assert "blocks" in changed and "structure" not in changed

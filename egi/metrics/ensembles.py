@@ -20,6 +20,7 @@ from egi.chem.geometry import (
     torsion_angles,
 )
 from egi.chem.stereo import DoubleBonds, Stereocentres, double_bonds, stereocentres
+from egi.cli import UserError
 from egi.data.storage import MoleculeRecord, Reader, StorageError
 from egi.metrics.scores import Unscorable
 from egi.metrics.validity import Contacts, contacts, hands, in_nanometres
@@ -254,13 +255,13 @@ def sample_files(given: list[str]) -> list[tuple[str, Path]]:
 
     Raises
     ------
-    ValueError
+    UserError
         If an argument is not of that form.
     """
     pairs = [tuple(text.split("=", 1)) for text in given]
     wrong = [text for text, pair in zip(given, pairs, strict=True) if len(pair) != 2 or not all(pair)]
     if wrong:
-        raise ValueError(f"--samples has {wrong[0]!r}; wanted METHOD=PATH")
+        raise UserError(f"--samples has {wrong[0]!r}; wanted METHOD=PATH")
     return sorted(((method, Path(path)) for method, path in pairs), key=lambda p: rank(p[0]))
 
 

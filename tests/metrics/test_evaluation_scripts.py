@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from egi.cli import UserError
 from egi.config import load_settings
 from egi.data.storage import Reader, StorageError, create
 from egi.metrics import dynamics, ensembles, evaluation
@@ -211,7 +212,7 @@ def test_wrong_samples_are_named(evaluate, md_file, tmp_path, synthetic):
         file.attrs["interval_ps"] = 1.0
     with pytest.raises(StorageError, match=r"frames every 1.0 ps; the reference has 5.2 ps"):
         evaluate("evaluate_occupancy", "--task", "forward", "--trajectories", md_file, "--samples", f"egi={wrong}")
-    with pytest.raises(ValueError, match="METHOD=PATH"):
+    with pytest.raises(UserError, match="METHOD=PATH"):
         evaluate("evaluate_occupancy", "--task", "forward", "--trajectories", md_file, "--samples", "egi.h5")
 
 

@@ -3,42 +3,19 @@
 from __future__ import annotations
 
 import logging
-from pathlib import Path
 
-from egi.cli import parser, run, settings_of
-from egi.config import TASKS
-from egi.metrics import evaluation, figure_data
-from egi.metrics.ensembles import sample_files
-from egi.metrics.tables import Tables
+from egi.cli import run, settings_of
+from egi.metrics import evaluation, stage
 
 log = logging.getLogger("egi.evaluate_jsd")
 
 
 def main(argv: list[str] | None = None) -> None:
     """Trajectories and samples in, two tables and the arrays for figures out."""
-    flags = parser(__doc__)
-    flags.add_argument("--task", choices=TASKS, required=True)
-    flags.add_argument("--trajectories", type=Path, required=True, help="test trajectories (HDF5)")
-    flags.add_argument("--samples", nargs="*", default=[], metavar="METHOD=PATH", help="samples of each method (HDF5)")
-    flags.add_argument("--table", type=Path, required=True, help="table to write (CSV), a row a method")
-    flags.add_argument("--per-molecule", type=Path, required=True, help="table to write (CSV), a row a molecule")
-    flags.add_argument("--figures-data", type=Path, required=True, help="arrays for figures to write (HDF5)")
-    args = flags.parse_args(argv)
+    args = stage.flags(__doc__, figures=True).parse_args(argv)
     settings, dataset = settings_of(args)
-
-    inputs = evaluation.Inputs(
-        args.trajectories, tuple(sample_files(args.samples)), dataset.evaluation, settings.seed,
-        truncate=args.task == "forward", null_models=True,
-    )  # fmt: skip
-    metrics = evaluation.FRAME_METRICS
-    smiles, interval_ps = figure_data.smiles_and_interval(args.trajectories)
-    rows = []
-    with figure_data.create(args.figures_data, interval_ps) as figures:
-        for outcome in evaluation.run(evaluation.distributions, inputs, metrics):
-            rows += outcome.rows
-            figures.add(outcome.molecule, smiles[outcome.molecule], outcome.arrays)
-    tables = Tables(args.table, args.per_molecule, metrics, dataset.evaluation.bootstrap, settings.seed)
-    log.info("%s distributions: %s, %s", args.task, tables.write(rows), args.figures_data)
+    made = stage.evaluate(args, settings, dataset, evaluation.distributions, evaluation.FRAME_METRICS)
+    log.info("%s distributions: %s", args.task, made)
 
 
 if __name__ == "__main__":

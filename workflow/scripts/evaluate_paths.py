@@ -6,9 +6,8 @@ import logging
 from functools import partial
 from pathlib import Path
 
-from egi.cli import parser, run, settings_of
-from egi.metrics import evaluation, interpolation
-from egi.metrics.ensembles import sample_files
+from egi.cli import run, settings_of
+from egi.metrics import evaluation, interpolation, stage
 from egi.metrics.tables import Tables
 
 log = logging.getLogger("egi.evaluate_paths")
@@ -16,18 +15,13 @@ log = logging.getLogger("egi.evaluate_paths")
 
 def main(argv: list[str] | None = None) -> None:
     """Trajectories, pairs and samples in, two tables out."""
-    flags = parser(__doc__)
-    flags.add_argument("--trajectories", type=Path, required=True, help="test trajectories (HDF5)")
+    flags = stage.flags(__doc__, task=False)
     flags.add_argument("--pairs", type=Path, required=True, help="start and end frames (HDF5)")
-    flags.add_argument("--samples", nargs="*", default=[], metavar="METHOD=PATH", help="samples of each method (HDF5)")
-    flags.add_argument("--table", type=Path, required=True, help="table to write (CSV), a row a method")
-    flags.add_argument("--per-molecule", type=Path, required=True, help="table to write (CSV), a row a molecule")
     args = flags.parse_args(argv)
     settings, dataset = settings_of(args)
 
     oracles = tuple(map(interpolation.oracle_name, interpolation.oracle_fractions(dataset.evaluation.oracle_lengths)))
-    samples = tuple(sample_files(args.samples))
-    inputs = evaluation.Inputs(args.trajectories, samples, dataset.evaluation, settings.seed, oracles=oracles)
+    inputs = stage.inputs(args, settings, dataset, oracles=oracles)
     score = partial(interpolation.evaluate, pairs=args.pairs)
     outcomes = evaluation.run(score, inputs, interpolation.METRICS)
     rows = [row for outcome in outcomes for row in outcome.rows]

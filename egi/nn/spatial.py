@@ -175,18 +175,18 @@ class ChiralEGCL(EGCL):
         """Increments of coordinates and invariants; arguments and results as those of `EGCL.forward`."""
         direction, distance = geometry(graph, x)
         gathered, channels = self.edges(graph, h, distance)
-        gates = channels[..., 1:].tanh().unsqueeze(-1)
-        vectors = graph.sum((gates * direction.unsqueeze(-2)).flatten(-2))
-        first, second, third = vectors.unflatten(-1, (3, TRIPLES, 3)).unbind(-3)  # [nodes, frames, TRIPLES, 3] each
-        cross = torch.linalg.cross(first, second, dim=-1)
-        product = (cross * third).sum(dim=-1)
+        gates = channels[..., 1:].tanh().unsqueeze(-2)
+        vectors = graph.sum((direction.unsqueeze(-1) * gates).flatten(-2))
+        first, second, third = vectors.unflatten(-1, (3, -1)).chunk(3, dim=-1)  # [nodes, frames, 3, TRIPLES] each
+        cross = torch.linalg.cross(first, second, dim=-2)
+        product = (cross * third).sum(dim=-2)
         places, volume, gradient = stereo_volume(graph, x)
         own = x.new_zeros(*x.shape[:2], 1).index_add(0, places[0], volume)
         handed = self.from_triples(torch.cat([product / (1 + product.abs()), own], dim=-1))
         hidden = self.from_self(h) + self.from_messages(gathered) + handed
         turn = at_least_float32(self.turn(hidden))  # [nodes, frames, TRIPLES + 1]
         dx = graph.sum(channels[..., :1] * direction) * graph.inverse_degree
-        dx = dx + (turn[..., :TRIPLES].unsqueeze(-1) * cross).sum(dim=-2)
+        dx = dx + (turn[..., :TRIPLES].unsqueeze(-2) * cross).sum(dim=-1)
         push = turn[..., TRIPLES:].index_select(0, places[0]) * gradient  # [4, centres, frames, 3]
         return dx.index_add(0, places.flatten(), push.flatten(0, 1)), self.invariant(hidden)
 

@@ -25,8 +25,8 @@ class RefinementSettings(Section):
     stiff_time_ps: Picoseconds = Decimal("0.2")
     soft_time_ps: Picoseconds = Decimal("0.4")
     timestep_ps: Picoseconds = Decimal("0.004")
-    #: high, so that 0.6 ps are enough for bonds and angles to reach the temperature
-    friction_per_ps: PerPicosecond = 25.0
+    #: high enough for bonds and angles to reach the temperature in 0.6 ps, low enough for slow torsions to settle
+    friction_per_ps: PerPicosecond = 10.0
     minimise_iterations: int = Field(50, gt=0)
 
     @model_validator(mode="after")

@@ -1,8 +1,8 @@
 """Turn frames of a molecule, heavy atoms or all, into all-atom frames that obey the force field.
 
-Each frame gets new hydrogens, is minimised with its torsions restrained, and gets 0.6 ps of Langevin
-dynamics in the gas phase. Frames that cannot be refined are left out of the trajectory and stand with their reason in
-the table. Populations, rates and the order of the frames stay what they were.
+Each frame gets new hydrogens (polar ones where the force field has them), is minimised with its torsions restrained,
+and gets 0.6 ps of Langevin dynamics in the gas phase. Frames that cannot be refined are left out of the trajectory and
+stand with their reason in the table. Populations, rates and the order of the frames stay what they were.
 """
 
 from __future__ import annotations
@@ -129,6 +129,7 @@ def write(args: argparse.Namespace, refiner, found) -> None:
         "frame": np.arange(len(times)), "time_ps": times, "status": [STATUSES[k] for k in found.status],
         "hand": found.hand, "reflected": found.reflected, "energy_before": found.energy_before,
         "energy_after": found.energy_after, "torsion_moved_stiff": found.moved_stiff, "torsion_moved": found.moved,
+        "torsions_kept_stiff": found.kept_stiff, "torsions_kept": found.kept,
     })  # fmt: skip
     args.output.mkdir(parents=True, exist_ok=True)
     with atomic(args.output / "refined.csv") as partial:

@@ -1,13 +1,15 @@
 """Refinement: frames of modelled atoms become all-atom frames that obey the force field.
 
-Each frame gets its hydrogens, is minimised and gets a little Langevin dynamics in the gas phase, with the force field,
-charges and temperature of the molecule's MD. Its torsions are restrained at the generated values, first stiffly, then
-softly. One system and context serves all frames of a molecule; only the restraints' centres and the seed change.
+Each frame gets its hydrogens, is minimised, has its polar hydrogens drawn anew and gets a little Langevin dynamics in
+the gas phase, with the force field, charges and temperature of the molecule's MD. Its torsions are restrained at the
+generated values, first stiffly, then softly. One system and context serves all frames of a molecule; only the
+restraints' centres and the seed change.
 """
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +21,7 @@ from egi.chem.stereo import double_bonds, stereocentres
 from egi.config import SimulationSettings
 from egi.data.storage import MoleculeRecord
 from egi.md.common import NM_PER_ANGSTROM, Rejected
+from egi.md.hydrogens import PolarHydrogens
 from egi.md.molecule import CLASH_ANGSTROM, openff_molecule
 from egi.md.refinement_settings import RefinementSettings
 from egi.md.system import create_system, parametrised
@@ -34,7 +37,8 @@ STATUSES = ("ok", "not_finite", "overlap", "wrong_atoms", "some_inverted", "wron
 OK, NOT_FINITE, OVERLAP, WRONG_ATOMS, SOME_INVERTED, WRONG_DOUBLE_BOND, NO_PARAMETERS, UNSTABLE, BROKEN = range(
     len(STATUSES)
 )
-_RESTRAINT = "stiffness * (1 - cos(theta - centre))"
+#: a torsion counts as kept if it changes by less, radian
+KEPT = np.pi / 6
 #: of the restraint, so that it is left out of energies
 _GROUP = 1
 _TOLERANCE = 100.0  # kJ/mol/nm: the dynamics that follow remove what is left
@@ -59,6 +63,8 @@ class Refined:
         kJ/mol, without restraints: with the hydrogens just placed, and at the end.
     moved_stiff, moved : (T,) float32 ndarray
         Largest change of a torsion since generation, radian: at the end of the stiff restraint, and at the end.
+    kept_stiff, kept : (T,) float32 ndarray
+        Share of the torsions that changed by less than `KEPT`, likewise; NaN without torsions.
     """
 
     all_atoms: np.ndarray
@@ -69,6 +75,8 @@ class Refined:
     energy_after: np.ndarray
     moved_stiff: np.ndarray
     moved: np.ndarray
+    kept_stiff: np.ndarray
+    kept: np.ndarray
 
     @classmethod
     def empty(cls, frames: int, atoms: int, status: int) -> Refined:
@@ -76,7 +84,7 @@ class Refined:
         return cls(
             np.full((frames, atoms, 3), np.nan, np.float32), np.full(frames, status, np.int8),
             np.zeros(frames, np.int8), np.zeros(frames, bool),
-            *(np.full(frames, np.nan, kind) for kind in (np.float64, np.float64, np.float32, np.float32)),
+            *(np.full(frames, np.nan) for _ in range(2)), *(np.full(frames, np.nan, np.float32) for _ in range(4)),
         )  # fmt: skip
 
 
@@ -109,11 +117,11 @@ class Refiner:
         self._double_bonds = double_bonds(record)
         made, self.topology = parametrised(openff_molecule(record.mol), charges, simulation.force_field)
         self._system = create_system(made, self.topology, simulation.model_copy(update={"solvent": "vacuum"}))
-        self._restraint = openmm.CustomTorsionForce(_RESTRAINT)
-        self._restraint.addGlobalParameter("stiffness", settings.stiff_kilojoule_per_mole)
-        self._restraint.addPerTorsionParameter("centre")
-        for atoms in record.modelled[self.torsions].tolist():
-            self._restraint.addTorsion(*atoms, [0.0])
+        self._hydrogens = PolarHydrogens(record, self._system, self.temperature)
+        self._restraint = openmm.PeriodicTorsionForce()  # k (1 + cos(theta - phase)): the phase is opposite the centre
+        self._held = record.modelled[self.torsions].tolist()
+        for atoms in self._held:
+            self._restraint.addTorsion(*atoms, 1, 0.0, settings.stiff_kilojoule_per_mole)
         self._restraint.setForceGroup(_GROUP)
         self._system.addForce(self._restraint)
         self._integrator = openmm.LangevinMiddleIntegrator(
@@ -146,18 +154,15 @@ class Refiner:
         if not len(chosen):
             return made
         wanted = torsion_angles(frames[chosen], self.torsions)
+        own_seeds = [frame_seeds[frame] for frame in chosen]
         placed = with_hydrogens(self.record, frames[chosen])
-        relaxed, stiff = np.full_like(placed, np.nan), np.full_like(placed, np.nan)
-        for k, frame in enumerate(chosen):  # OpenMM takes one at a time
-            try:
-                made.energy_before[frame] = self._start(placed[k], wanted[k], frame_seeds[frame])
-                stiff[k], relaxed[k] = self._dynamics(frame_seeds[frame])
-                made.energy_after[frame] = self._energy()
-            except openmm.OpenMMException as error:  # NaN coordinates: this frame cannot be refined
-                log.debug("%s: %s", self.record.id, error)
+        made.energy_before[chosen], minimised = self._each(self._minimised, 1, placed, wanted)
+        drawn = self._hydrogens.draw(minimised[:, 0], own_seeds)
+        made.energy_after[chosen], moving = self._each(self._dynamics, 2, drawn, wanted, own_seeds)
+        stiff, relaxed = moving[:, 0], moving[:, 1]
         modelled = relaxed[:, self.record.modelled]
-        made.moved_stiff[chosen] = self._moved(stiff[:, self.record.modelled], wanted)
-        made.moved[chosen] = self._moved(modelled, wanted)
+        made.moved_stiff[chosen], made.kept_stiff[chosen] = self._moved(stiff[:, self.record.modelled], wanted)
+        made.moved[chosen], made.kept[chosen] = self._moved(modelled, wanted)
         made.status[chosen] = self._outcome(frames[chosen], modelled, made.energy_after[chosen])
         made.all_atoms[chosen] = _laid_onto(relaxed, modelled, frames[chosen])
         made.all_atoms[made.status != OK] = np.nan
@@ -185,40 +190,63 @@ class Refiner:
         made.status[finite] = np.select(faults, [OVERLAP, SOME_INVERTED, WRONG_DOUBLE_BOND], OK)
         made.reflected[:] = self.settings.reflect & (made.status == OK) & (made.hand == -1)
 
-    def _start(self, positions: np.ndarray, angles: np.ndarray, seed: int) -> float:
-        """Restrain at `angles`, place the atoms, minimise; the energy before minimisation."""
-        for number, atoms in enumerate(self.record.modelled[self.torsions].tolist()):
-            self._restraint.setTorsionParameters(number, *atoms, [float(angles[number])])
-        self._integrator.setRandomNumberSeed(seeds.integer(seed, "noise"))
-        self._context.reinitialize()  # takes up restraints and seed; 0.3 ms of the 2 to 4 of a frame
-        self._context.setPositions(positions * NM_PER_ANGSTROM)
+    def _each(self, stage: Callable, snapshots: int, *columns) -> tuple[np.ndarray, np.ndarray]:
+        """Energy (T,) and positions (T, snapshots, N, 3) in Å of each frame's stage; NaN where OpenMM met NaN."""
+        energies = np.full(len(columns[0]), np.nan)
+        positions = np.full((len(energies), snapshots, self.record.mol.GetNumAtoms(), 3), np.nan)
+        for frame, arguments in enumerate(zip(*columns, strict=True)):  # OpenMM takes one at a time
+            try:
+                energies[frame], positions[frame] = stage(*arguments)
+            except openmm.OpenMMException as error:  # this frame cannot be refined
+                log.debug("%s: %s", self.record.id, error)
+        return energies, positions
+
+    def _minimised(self, placed: np.ndarray, angles: np.ndarray) -> tuple[float, list[np.ndarray]]:
+        """The energy of `placed` (N, 3), and its positions after minimisation with torsions held at `angles`."""
+        self._hold(angles, self.settings.stiff_kilojoule_per_mole)
+        self._context.setPositions(placed * NM_PER_ANGSTROM)
         before = self._energy()
         self._integrator.setConstraintTolerance(_LOOSE)
         openmm.LocalEnergyMinimizer.minimize(self._context, _TOLERANCE, self.settings.minimise_iterations)
-        self._integrator.setConstraintTolerance(_TIGHT)
-        return before
+        return before, [self._positions()]
 
-    def _dynamics(self, seed: int) -> tuple[np.ndarray, np.ndarray]:
-        """Positions (N, 3) in Å at the end of the stiff and of the soft restraint."""
+    def _dynamics(self, start: np.ndarray, angles: np.ndarray, seed: int) -> tuple[float, list[np.ndarray]]:
+        """Energy at the end; positions at the end of the stiff and of the soft restraint."""
+        stiff, soft = self.settings.stiff_kilojoule_per_mole, self.settings.soft_kilojoule_per_mole
+        self._hold(angles, stiff)
+        self._integrator.setConstraintTolerance(_TIGHT)
+        self._integrator.setRandomNumberSeed(seeds.integer(seed, "noise"))
+        self._context.reinitialize()  # takes up the seed
+        self._context.setPositions(start * NM_PER_ANGSTROM)
         self._context.applyConstraints(_TIGHT)
         self._context.setVelocitiesToTemperature(self.temperature, seeds.integer(seed, "velocities"))
         found = []
-        stiffness = self.settings.stiff_kilojoule_per_mole, self.settings.soft_kilojoule_per_mole
-        for value, steps in zip(stiffness, self._steps, strict=True):
-            self._context.setParameter("stiffness", value)
+        for stiffness, steps in zip((stiff, soft), self._steps, strict=True):
+            self._hold(angles, stiffness)
             self._integrator.step(steps)
-            state = self._context.getState(positions=True)
-            found.append(state.getPositions(asNumpy=True)._value / NM_PER_ANGSTROM)
-        return found[0], found[1]
+            found.append(self._positions())
+        return self._energy(), found
+
+    def _hold(self, angles: np.ndarray, stiffness: float) -> None:
+        """Restrain the torsions at `angles`, radian, with `stiffness`, kJ/mol."""
+        for number, (atoms, phase) in enumerate(zip(self._held, (angles + np.pi).tolist(), strict=True)):
+            self._restraint.setTorsionParameters(number, *atoms, 1, phase, stiffness)
+        self._restraint.updateParametersInContext(self._context)
+
+    def _positions(self) -> np.ndarray:
+        """All atoms (N, 3), Å."""
+        return self._context.getState(positions=True).getPositions(asNumpy=True)._value / NM_PER_ANGSTROM
 
     def _energy(self) -> float:
         """Force-field energy without the restraints, kJ/mol."""
         return self._context.getState(energy=True, groups={0}).getPotentialEnergy()._value
 
-    def _moved(self, modelled: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-        """Largest change of a torsion of each frame, radian."""
+    def _moved(self, modelled: np.ndarray, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Largest change of a torsion of each frame, radian, and the share of its torsions that changed little."""
         change = torsion_angles(modelled, self.torsions) - wanted
-        return np.abs((change + np.pi) % (2 * np.pi) - np.pi).max(1, initial=0)
+        moved = np.abs((change + np.pi) % (2 * np.pi) - np.pi)
+        lost = np.isnan(moved).any(1) | (moved.shape[1] == 0)
+        return moved.max(1, initial=0), np.where(lost, np.nan, (moved < KEPT).sum(1) / max(moved.shape[1], 1))
 
     def _outcome(self, before: np.ndarray, after: np.ndarray, energy: np.ndarray) -> np.ndarray:
         """Status of refined frames: finite, all bonds still bonds, every stereocentre and double bond as it was."""

@@ -11,6 +11,7 @@ attributes of the file, and these arrays a molecule:
 ``reflected`` [S, T] bool             was a mirror image, and was reflected
 ``energy_before``, ``energy_after``   [S, T], kJ/mol: hydrogens just placed; refined
 ``torsion_moved``, ``.._stiff``       [S, T], radian: largest change of a torsion; while held stiffly
+``torsions_kept``, ``.._stiff``       [S, T]: share of the torsions that changed by less than 30 degrees
 ``energy_md``                         kJ/mol: of frames of the molecule's MD, all atoms, in the gas phase
 ====================================  ===========================================================
 """
@@ -38,8 +39,6 @@ from egi.metrics.scores import Unscorable
 
 log = logging.getLogger("egi")
 
-#: a torsion counts as kept if it moves by less, radian
-KEPT = np.pi / 6
 #: MD frames whose energy is taken, at most
 MD_FRAMES = 1000
 
@@ -99,8 +98,9 @@ def refine_molecule(source: Source, molecule: str) -> RefinedMolecule:
     by_frame = {f.name: getattr(found, f.name).reshape(count, frames) for f in fields(found) if f.name != "all_atoms"}
     arrays = {
         "samples": all_atoms[:, record.modelled], "all_atoms": all_atoms, "given": given,
-        "torsion_moved": by_frame.pop("moved"), "torsion_moved_stiff": by_frame.pop("moved_stiff"), **by_frame,
-        "energy_md": energy_md,
+        "torsion_moved": by_frame.pop("moved"), "torsion_moved_stiff": by_frame.pop("moved_stiff"),
+        "torsions_kept": by_frame.pop("kept"), "torsions_kept_stiff": by_frame.pop("kept_stiff"),
+        **by_frame, "energy_md": energy_md,
     }  # fmt: skip
     row = {"method": method, **summary(record, found, energy_md), "reason": reason}
     return RefinedMolecule(molecule, arrays, attributes, row)
@@ -161,7 +161,8 @@ def summary(record: MoleculeRecord, found: Refined, energy_md: np.ndarray) -> di
     ok = found.status == 0
 
     def number(function, values: np.ndarray) -> float | str:
-        return round(float(function(values[ok])), 4) if ok.any() else ""
+        found = function(values[ok]) if ok.any() else np.nan
+        return "" if np.isnan(found) else round(float(found), 4)
 
     overlap = number(partial(energetics.overlap, energy_md), found.energy_after) if len(energy_md) else ""
 
@@ -173,7 +174,7 @@ def summary(record: MoleculeRecord, found: Refined, energy_md: np.ndarray) -> di
         "energy_after_median": number(np.median, found.energy_after),
         "energy_md_median": round(float(np.median(energy_md)), 4) if len(energy_md) else "",
         "all_atom_overlap": overlap,
-        "torsions_kept_stiff": number(lambda x: np.mean(x < KEPT), found.moved_stiff),
-        "torsions_kept": number(lambda x: np.mean(x < KEPT), found.moved),
+        "torsions_kept_stiff": number(np.mean, found.kept_stiff),
+        "torsions_kept": number(np.mean, found.kept),
         "torsion_moved_median": number(np.median, found.moved),
     }  # fmt: skip

@@ -83,6 +83,8 @@ def _scores(record: dict, known: dict[tuple, float]) -> list[Score]:
 
     def copied(name: str) -> Score:
         """What the table of refined samples says."""
+        if pd.isna(record[name]) and record["ok"] and name.startswith("torsions"):
+            return Score(name, status="no_internal_coordinates", reason="no torsions")
         if pd.isna(record[name]):
             return Score(name, status="no_finite_frames", reason=record["reason"] or "no frame was refined")
         return Score(name, [record[name]], record[name])

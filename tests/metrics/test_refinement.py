@@ -96,6 +96,14 @@ def test_a_molecule_of_which_no_frame_was_refined_has_its_reason():
     assert found["torsions_kept"].reason == "charges.json does not exist"
 
 
+def test_a_molecule_without_torsions_kept_none():
+    rigid = counted(torsions_kept=None, torsions_kept_stiff=None)
+    found = {row.score.metric: row.score for row in refinement.rows(rigid, distances())}
+    for metric in ("torsions_kept", "torsions_kept_stiff"):
+        assert found[metric].value is None and found[metric].status == "no_internal_coordinates"
+    assert found["bond_ratio"].value == pytest.approx(1.2)
+
+
 def test_few_refined_frames_are_not_compared_with_many():
     """Distances fall with the number of frames, so those of a few refined ones say nothing."""
     found = {row.score.metric: row.score for row in refinement.rows(counted(ok=4), distances())}

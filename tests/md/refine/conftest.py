@@ -35,24 +35,34 @@ def refiner(molecule):
 
 
 @pytest.fixture(scope="session")
-def md(molecule, refiner):
-    """Frames of unrestrained gas-phase dynamics with the same force field, all atoms and energies."""
-    system = openmm.XmlSerializer.clone(refiner._system)
-    system.removeForce(system.getNumForces() - 1)
-    integrator = openmm.LangevinMiddleIntegrator(300, 5, 0.004)
-    integrator.setRandomNumberSeed(3)
-    context = openmm.Context(system, integrator, openmm.Platform.getPlatformByName("Reference"))
-    context.setPositions(molecule[1] * 0.1)
-    openmm.LocalEnergyMinimizer.minimize(context, 100, 100)
-    context.setVelocitiesToTemperature(300, 3)
-    integrator.step(2000)
-    positions, energies = [], []
-    for _ in range(2 * FRAMES):
-        integrator.step(100)
-        state = context.getState(positions=True, energy=True)
-        positions.append(state.getPositions(asNumpy=True)._value * 10)
-        energies.append(state.getPotentialEnergy()._value)
-    return np.array(positions), np.array(energies)
+def unrestrained():
+    """Frames (count, N, 3) of unrestrained gas-phase dynamics with a refiner's force field, and energies (count,)."""
+
+    def run(refiner: Refiner, start: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+        system = openmm.XmlSerializer.clone(refiner._system)
+        system.removeForce(system.getNumForces() - 1)
+        integrator = openmm.LangevinMiddleIntegrator(300, 5, 0.004)
+        integrator.setRandomNumberSeed(3)
+        context = openmm.Context(system, integrator, openmm.Platform.getPlatformByName("Reference"))
+        context.setPositions(start * 0.1)
+        openmm.LocalEnergyMinimizer.minimize(context, 100, 100)
+        context.setVelocitiesToTemperature(300, 3)
+        integrator.step(2000)
+        positions, energies = [], []
+        for _ in range(count):
+            integrator.step(100)
+            state = context.getState(positions=True, energy=True)
+            positions.append(state.getPositions(asNumpy=True)._value * 10)
+            energies.append(state.getPotentialEnergy()._value)
+        return np.array(positions), np.array(energies)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def md(molecule, refiner, unrestrained):
+    """Frames of the molecule's MD, all atoms and energies."""
+    return unrestrained(refiner, molecule[1], 2 * FRAMES)
 
 
 @pytest.fixture(scope="session")

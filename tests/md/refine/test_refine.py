@@ -49,23 +49,26 @@ def test_distorted_frames_get_the_mds_energies(molecule, refiner, md):
     found = refiner.refine(frames + rng.normal(0, 0.08, frames.shape), list(range(1, 101)))
     ok = found.status == 0
     assert ok.mean() > 0.9
-    assert (found.moved_stiff[ok] < np.pi / 6).mean() >= 0.95
+    assert found.kept_stiff[ok].mean() >= 0.95
     assert np.median(found.energy_before[ok]) > md[1].mean() + 100
     assert np.median(found.energy_after[ok]) == pytest.approx(md[1].mean(), abs=5)
 
 
 def test_torsions_stay_while_held_stiffly(refined):
     _, found = refined
-    assert (found.moved_stiff < np.pi / 6).mean() >= 0.95
+    assert found.kept_stiff.mean() >= 0.95
     assert np.median(found.moved_stiff) < np.median(found.moved)
 
 
-def test_moved_is_the_largest_change_of_a_torsion(molecule, refined):
+def test_moved_is_the_largest_change_of_a_torsion_and_kept_the_share_that_changed_little(molecule, refined):
     frames, found = refined
     torsions = internal_coordinates(molecule[0]).torsions
     after = found.all_atoms[:, molecule[0].modelled].astype(float)
     change = np.exp(1j * (torsion_angles(after, torsions) - torsion_angles(frames, torsions)))
-    np.testing.assert_allclose(found.moved, np.abs(np.angle(change)).max(1), atol=1e-3)
+    moved = np.abs(np.angle(change))
+    np.testing.assert_allclose(found.moved, moved.max(1), atol=1e-3)
+    assert 0 < found.kept.mean() < 1
+    np.testing.assert_allclose(found.kept, (moved < np.pi / 6).mean(1), atol=1e-6)
 
 
 def test_restraint_is_the_periodic_one_of_the_docstring(molecule, refiner, refined):
@@ -199,3 +202,17 @@ def test_settings_have_units_and_whole_numbers_of_steps():
         values = load_settings("config/config.yaml").plain()
         next(iter(values["datasets"].values()))["refinement"]["stiff"] = 3
         parse_settings(values)
+
+
+def test_hydroxyls_come_out_as_in_the_md(unrestrained):
+    """Two carboxylic acids, a hydroxyl: with RDKit's hydrogens these frames end 26 kJ/mol above the MD's."""
+    mol = Chem.AddHs(Chem.MolFromSmiles("OC(=O)C(O)C(=O)O"))
+    AllChem.EmbedMolecule(mol, randomSeed=1)
+    AllChem.ComputeGasteigerCharges(mol)
+    charges = np.array([atom.GetDoubleProp("_GasteigerCharge") for atom in mol.GetAtoms()]) * 1.5
+    record = record_of(mol, "x")
+    refiner = Refiner(record, charges - charges.mean(), SimulationSettings(), RefinementSettings())
+    start = refiner._hydrogens.draw(mol.GetConformer().GetPositions()[None], [0])
+    positions, energies = unrestrained(refiner, start[0], 200)
+    found = refiner.refine(positions[:, record.modelled], list(range(200)))
+    assert found.energy_after.mean() == pytest.approx(energies.mean(), abs=4)

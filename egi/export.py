@@ -52,6 +52,8 @@ def topology(record: MoleculeRecord) -> mdtraj.Topology:
 def write_trajectory(stem: Path, record: MoleculeRecord, positions: np.ndarray, interval_ps: float) -> None:
     """Write ``{stem}.pdb`` (first frame) and ``{stem}.xtc`` (all frames).
 
+    Frames that are not finite are left out; if none is, nothing is written.
+
     Parameters
     ----------
     stem : Path
@@ -62,8 +64,11 @@ def write_trajectory(stem: Path, record: MoleculeRecord, positions: np.ndarray, 
     interval_ps : float
         Time between frames.
     """
-    frames = np.ascontiguousarray(positions.transpose(1, 0, 2)) * _NM_PER_ANGSTROM
-    trajectory = mdtraj.Trajectory(frames, topology(record), time=np.arange(len(frames)) * interval_ps)
+    finite = np.flatnonzero(np.isfinite(positions).all((0, 2)))
+    if not len(finite):
+        return
+    frames = np.ascontiguousarray(positions.transpose(1, 0, 2)[finite]) * _NM_PER_ANGSTROM
+    trajectory = mdtraj.Trajectory(frames, topology(record), time=finite * interval_ps)
     with atomic(stem.with_name(f"{stem.name}.pdb")) as partial:
         trajectory[0].save_pdb(str(partial))
     with atomic(stem.with_name(f"{stem.name}.xtc")) as partial:
@@ -71,11 +76,11 @@ def write_trajectory(stem: Path, record: MoleculeRecord, positions: np.ndarray, 
 
 
 def write_sdf(path: Path, record: MoleculeRecord, frames: np.ndarray) -> None:
-    """Write each of the frames [count, n, 3], in Å, as an entry of an SDF file."""
+    """Write each of the frames [count, n, 3], in Å, that is finite as an entry of an SDF file."""
     modelled, _ = modelled_atoms(record.mol)
     modelled.SetProp("_Name", record.id)
     with atomic(path) as partial, Chem.SDWriter(str(partial)) as writer:
-        for frame in frames:
+        for frame in frames[np.isfinite(frames).all((1, 2))]:
             conformer = Chem.Conformer(len(frame))
             for atom, point in enumerate(frame.astype(float)):
                 conformer.SetAtomPosition(atom, Point3D(*point))

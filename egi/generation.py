@@ -77,7 +77,7 @@ class Generated:
     ----------
     record : MoleculeRecord
     samples : (samples, n, frames, 3) float32 ndarray
-        Given frames included, Å.
+        Given frames included, Å; NaN from where on a sample was given up.
     given : (frames,) bool ndarray
         Frames that were given.
     redrawn : int
@@ -88,6 +88,11 @@ class Generated:
     samples: np.ndarray
     given: np.ndarray
     redrawn: int
+
+    @property
+    def lost(self) -> int:
+        """Samples with frames that are not finite."""
+        return int((~np.isfinite(self.samples).all((1, 2, 3))).sum())
 
 
 def device_of(wanted: str) -> str:
@@ -229,10 +234,6 @@ def generate(model: nn.Module, plans: Iterator[Plan], task: Task, device: str = 
     Generated
         One molecule after another, in the order of `plans`.
 
-    Raises
-    ------
-    samplers.SamplingError
-        If samples stay non-finite.
     """
     schedule = Schedule(task.diffusion)
     given = condition_mask("forward" if model.method in AUTOREGRESSIVE else task.name, 1, task.total_frames)

@@ -17,9 +17,11 @@ from scipy.spatial.transform import Rotation
 
 from egi import generation, models
 from egi.chem.molecules import record_of
+from egi.cli import UserError
 from egi.config import DiffusionSettings, ModelSettings, SamplingSettings
 from egi.data.storage import Reader, StorageError, create
 from egi.diffusion import samplers
+from egi.export import export
 
 SMALL = ModelSettings(hidden=8, layers=1, temporal_frequencies=2)
 SMILES = ("CCO", "CC(=O)N", "C[C@H](F)CO")
@@ -203,11 +205,60 @@ datasets:
 """
 
 
-def test_script_writes_samples_and_files_that_open_elsewhere(files, tmp_path):
+class Breaking(torch.nn.Module):
+    """Predicts no noise; not-a-number for molecules of so many atoms, after the first `calls`."""
+
+    method = "geotdm"
+
+    def __init__(self, *atoms: int, calls: int = 0):
+        super().__init__()
+        self.atoms, self.calls = torch.tensor(atoms), calls
+
+    def forward(self, batch, positions, step, condition):
+        self.calls -= 1
+        broken = torch.isin(torch.bincount(batch.batch)[batch.batch], self.atoms) & (self.calls < 0)
+        return torch.where(broken.view(-1, 1, 1), torch.nan, positions * 0)
+
+
+def test_a_molecule_whose_samples_are_never_finite_is_kept_and_the_others_go_on(files, tmp_path):
+    wanted = task("forward", steps=2, blocks=3, batch_size=100, samples=2)
+    with Reader(files["trajectories"], "egi-trajectories") as reader:
+        plans = generation.plan(wanted, "geotdm", {"trajectories": reader})
+        made = list(generation.generate(Breaking(4, calls=2), plans, wanted))  # CC(=O)N, after the first block
+    assert [atoms(m) for m in made] == [3, 4, 5] and [m.lost for m in made] == [0, 2, 0]
+    broken = made[1]
+    assert np.isfinite(broken.samples[:, :, :FRAMES]).all() and np.isnan(broken.samples[:, :, FRAMES:]).all()
+    assert broken.redrawn == 2 * samplers.MAX_REDRAWS  # in the second block; nothing is tried in the third
+    export(tmp_path / "broken", broken.record, broken.samples, 0.4)
+    read = mdtraj.load(tmp_path / "broken.xtc", top=tmp_path / "broken.pdb")
+    assert read.n_frames == FRAMES and np.isfinite(read.xyz).all()
+
+
+def test_a_model_that_gives_no_finite_sample_is_an_error_without_output(files, tmp_path, monkeypatch):
+    script = sample_script()
+    (tmp_path / "config.yaml").write_text(CONFIG, encoding="utf-8")
+    flags = ["--config", str(tmp_path / "config.yaml"), "--dataset", "tiny", "--task", "forward", "--method", "egi",
+             "--model", "egi.ckpt", "--trajectories", str(files["trajectories"]), "--output"]  # fmt: skip
+    monkeypatch.setattr(generation, "load_model", lambda *_: Breaking(3, 4))
+    script.main([*flags, str(tmp_path / "some.h5")])
+    with Reader(tmp_path / "some.h5", "egi-samples") as reader:
+        assert [reader.group(m).attrs["lost"] for m in reader.ids] == [2, 2, 0]
+    monkeypatch.setattr(generation, "load_model", lambda *_: Breaking(3, 4, 5))
+    with pytest.raises(UserError, match=r"egi\.ckpt: no sample is finite; train longer"):
+        script.main([*flags, str(tmp_path / "none.h5")])
+    assert not list(tmp_path.glob("*none*"))
+
+
+def sample_script():
     path = Path(__file__).parents[1] / "workflow" / "scripts" / "sample.py"
     spec = importlib.util.spec_from_file_location("sample_script", path)
     script = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(script)
+    return script
+
+
+def test_script_writes_samples_and_files_that_open_elsewhere(files, tmp_path):
+    script = sample_script()
     (tmp_path / "config.yaml").write_text(CONFIG, encoding="utf-8")
     common = ["--config", str(tmp_path / "config.yaml"), "--dataset", "tiny"]
     for method in ("egi", "basices"):

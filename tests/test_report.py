@@ -10,10 +10,12 @@ import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from egi.config import SimulationSettings
+from egi.data.storage import Reader, create
 from egi.figures import distributions, dynamics, energies, simulation, style, training
 from egi.figures.evaluation import Evaluation
 from egi.md.quality import write_quality
@@ -154,8 +156,18 @@ def test_summary_counts_rejects_and_settings(example_results):
     counts = dict(summary.counts(example_results / "qm9"))
     assert counts["Molecules"].startswith("0 / 0 / 2") and counts["Simulated time"] == "624 ps"
     assert counts["MD temperature"] == "300 K (299 to 300)" and "MD density" not in counts
-    assert counts["Samples drawn again"].startswith("8 ")
+    assert counts["Samples drawn again"].startswith("8 ") and counts["Samples given up"].startswith("0 ")
     assert summary.run_times(example_results / "qm9").rows == [["pretrain", "12.5", "350"]]
+
+
+def test_refined_samples_do_not_count_twice(tmp_path, example_results):
+    (tmp_path / "samples" / "forward").mkdir(parents=True)
+    with Reader(example_results / "qm9" / "trajectories" / "test.h5", "egi-trajectories") as reader:
+        record = reader.record(reader.ids[0])
+    for name, refined in (("egi", False), ("egi_refined", True)):
+        with create(tmp_path / "samples" / "forward" / f"{name}.h5", "egi-samples", {}, refined=refined) as writer:
+            writer.add(record, {"samples": np.zeros((1, len(record.modelled), 2, 3))}, redrawn=3, lost=1)
+    assert viewer.counted(tmp_path) == {"redrawn": 3, "lost": 1}
 
 
 def test_settings_that_differ_from_the_papers_are_listed():

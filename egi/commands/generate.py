@@ -74,6 +74,8 @@ def main(args: argparse.Namespace) -> None:
     model = generation.load_model(args.checkpoint, trained.method, task.sampling, device)
     made = next(generation.generate(model, iter([generation.Plan(record, given)]), task, device))
     frames = made.samples[:, :, : args.frames]
+    if made.lost == len(frames):
+        raise UserError(f"--checkpoint {args.checkpoint}: no sample is finite; train longer or take more --steps")
     args.output.mkdir(parents=True, exist_ok=True)
     stem = args.output / args.name
     if trained.task == "conformers":
@@ -86,7 +88,7 @@ def main(args: argparse.Namespace) -> None:
     summary = {
         "smiles": record.smiles, "checkpoint": args.checkpoint.name, "method": trained.method, "task": trained.task,
         "frames": frames.shape[2], "interval_ps": trained.interval_ps, "sampling": task.sampling.plain(),
-        "seed": args.seed, "drawn_again": made.redrawn, "versions": package_versions(),
+        "seed": args.seed, "drawn_again": made.redrawn, "given_up": made.lost, "versions": package_versions(),
     }  # fmt: skip
     with atomic(stem.with_name(f"{args.name}.json")) as partial:
         partial.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")

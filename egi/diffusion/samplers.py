@@ -14,14 +14,10 @@ from egi.diffusion.loss import Model
 from egi.diffusion.schedule import Schedule
 from egi.nn.checks import check_inputs
 
-#: times that the non-finite samples of a batch are drawn again before giving up
+#: times that the non-finite samples of a batch are drawn again before they are given up
 MAX_REDRAWS = 10
 #: coordinates beyond this, in Å, end an autoregressive roll-out
 DIVERGED_ANGSTROM = 1e4
-
-
-class SamplingError(RuntimeError):
-    """Samples of some molecule stay non-finite, in MAX_REDRAWS + 1 draws in a row."""
 
 
 class Samples(NamedTuple):
@@ -30,6 +26,7 @@ class Samples(NamedTuple):
     Attributes
     ----------
     positions : [nodes, frames, 3] Tensor
+        NaN in the generated frames of a sample that was given up.
     redrawn : [graphs] long Tensor
         How often each molecule's sample was not finite and drawn again; in a roll-out, 1 where it
         diverged and was held at its last frame of finite size.
@@ -50,6 +47,9 @@ def sample(
     generator: torch.Generator,
 ) -> Samples:
     """Draw a trajectory (or, with one frame, a conformer) a molecule.
+
+    A sample that is not finite is drawn again, `MAX_REDRAWS` times at most, and then given up; so is one whose given
+    frames are not finite. The others of the batch do not suffer from it.
 
     Parameters
     ----------
@@ -72,24 +72,23 @@ def sample(
     ------
     ValueError
         If shapes do not fit or nothing is left to generate.
-    SamplingError
-        If samples stay non-finite.
     """
     check_inputs(batch, given, None, condition)
-    wanted = torch.arange(batch.num_graphs, device=given.device)
-    result, redrawn = given.clone(), torch.zeros_like(wanted)
-    for _ in range(MAX_REDRAWS + 1):
+    fixed, graphs = condition.unsqueeze(-1), torch.arange(batch.num_graphs, device=given.device)
+    result, redrawn = given.masked_fill(~fixed, torch.nan), torch.zeros_like(graphs)
+    unusable = batch.batch[~given.masked_fill(~fixed, 0.0).isfinite().all(-1).all(-1)]
+    wanted = graphs[~torch.isin(graphs, unusable)]
+    for attempt in range(MAX_REDRAWS + 1):
+        if not len(wanted):
+            break
+        redrawn[wanted] += int(attempt > 0)
         nodes = torch.isin(batch.batch, wanted)
         part = batch if nodes.all() else Batch.from_data_list(batch.index_select(wanted.cpu()))
-        result[nodes] = _reverse(model, schedule, part, given[nodes], condition[nodes], sampling, generator)
-        wanted = batch.batch[~result.isfinite().all(-1).all(-1)].unique()
-        if not len(wanted):
-            return Samples(result, redrawn)
-        redrawn[wanted] += 1
-    raise SamplingError(
-        f"{len(wanted)} of {batch.num_graphs} samples were not finite {MAX_REDRAWS + 1} times in a row, with "
-        f"sampler = {sampling.sampler}, steps = {sampling.steps}; train longer or take more steps"
-    )
+        drawn = _reverse(model, schedule, part, given[nodes], condition[nodes], sampling, generator)
+        wanted = batch.batch[nodes][~drawn.isfinite().all(-1).all(-1)].unique()
+        good = ~torch.isin(batch.batch[nodes], wanted)
+        result[nodes.nonzero().squeeze(1)[good]] = drawn[good]
+    return Samples(result, redrawn)
 
 
 def _reverse(model, schedule, batch, given, condition, sampling, generator) -> Tensor:

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from egi.config import SPLITS, DatasetSettings
+from egi.report.viewer import counted
 
 _MANIFEST = (
     "molecule", "split", "replica", "status", "stage", "reason", "frames", "interval_ps", "charges", "platform",
@@ -63,9 +64,10 @@ def counts(folder: Path) -> list[tuple[str, str]]:
             found.append(("Simulated time", f"{length / 1000:.3g} ns" if length >= 1000 else f"{length:.4g} ps"))
         found += [(name, text) for name, column, unit in _QUALITY if (text := _spread(ok, column, unit))]
     found.append(("Rejected", f"{rejected['count'].sum() if len(rejected) else 0} conformers, replicas and molecules"))
-    redrawn = _redrawn(folder)
-    if redrawn is not None:
-        found.append(("Samples drawn again", f"{redrawn} (not finite at first)"))
+    drawn = counted(folder)
+    if drawn:
+        found.append(("Samples drawn again", f"{drawn['redrawn']} (not finite at first)"))
+        found.append(("Samples given up", f"{drawn['lost']} (not finite in any draw)"))
     return found
 
 
@@ -107,13 +109,6 @@ def _grouped(rows: pd.DataFrame, source: str, cause: str) -> pd.DataFrame:
     groups = rows.groupby(["stage", cause], sort=True)
     made = groups.agg(count=("molecule", "size"), example=("molecule", "first")).reset_index()
     return made.rename(columns={cause: "cause"}).assign(source=source)
-
-
-def _redrawn(folder: Path) -> int | None:
-    from egi.report.viewer import sample_files  # h5py only where it is needed
-
-    totals = [total for *_, total in sample_files(folder)]
-    return sum(totals) if totals else None
 
 
 def listing(rows: pd.DataFrame, columns: tuple[str, ...] | None = None, limit: int = 200) -> Listing:

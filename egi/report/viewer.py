@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,18 +29,23 @@ class Limits:
     frames: int = 80
 
 
-def sample_files(folder: Path) -> Iterator[tuple[str, str, Path, int]]:
-    """Sample files of a dataset: task, method (with ``_refined`` where it is), path, molecules' redrawn samples."""
+def sample_files(folder: Path) -> Iterator[tuple[str, str, Path]]:
+    """Sample files of a dataset: task, method (with ``_refined`` where it is), path."""
     for task in TASKS:
         for path in sorted((folder / "samples" / task).glob("*.h5")):
-            with Reader(path, "egi-samples") as reader:
-                redrawn = sum(int(_redrawn(reader, molecule)) for molecule in reader.ids)
-            yield task, path.stem, path, redrawn
+            yield task, path.stem, path
 
 
-def _redrawn(reader: Reader, molecule: str) -> Any:
-    group = reader.group(molecule)
-    return group["redrawn"][...].sum() if "redrawn" in group else group.attrs.get("redrawn", 0)
+def counted(folder: Path) -> Counter:
+    """How many samples of a dataset were drawn again ("redrawn") and given up ("lost"); empty without samples."""
+    totals = Counter()
+    for *_, path in sample_files(folder):
+        with Reader(path, "egi-samples") as reader:
+            if not reader.attributes["refined"]:  # refined files repeat the counts of those they were made from
+                for molecule in reader.ids:
+                    attributes = reader.group(molecule).attrs
+                    totals.update({name: int(attributes.get(name, 0)) for name in ("redrawn", "lost")})
+    return totals
 
 
 def scenes(folder: Path, limits: Limits) -> list[dict[str, Any]]:
@@ -53,7 +59,7 @@ def scenes(folder: Path, limits: Limits) -> list[dict[str, Any]]:
     if not test.is_file():
         return []
     files: dict[str, dict[str, Path]] = {}
-    for task, method, path, _ in sample_files(folder):
+    for task, method, path in sample_files(folder):
         files.setdefault(task, {})[method] = path
     made = []
     with Reader(test, "egi-trajectories") as reference:

@@ -130,9 +130,32 @@ def test_a_sample_that_is_not_finite_is_drawn_again_alone_and_counted():
     assert calls == [3, 3, 1, 1, 1, 1]
 
 
-def test_samples_that_are_never_finite_end_in_an_error():
-    with pytest.raises(samplers.SamplingError, match="1 of 1 samples were not finite 11 times"):
-        draw(lambda batch, x, step, condition: x * torch.nan, graphs(2), sampling(steps=1))
+def test_a_sample_that_is_never_finite_is_given_up_and_the_others_come_out():
+    batch, given, condition = graphs(2, 3), torch.randn(5, 4, 3), torch.zeros(5, 4, dtype=torch.bool)
+    condition[:, 0] = True
+
+    def model(batch, positions, step, condition):
+        sizes = torch.bincount(batch.batch)[batch.batch]
+        return torch.where((sizes == 3).view(-1, 1, 1), torch.nan, positions * 0)
+
+    result = draw(model, batch, sampling(steps=1), given, condition)
+    assert result.redrawn.tolist() == [0, samplers.MAX_REDRAWS]
+    assert result.positions[:2].isfinite().all() and result.positions[2:, 1:].isnan().all()
+    assert torch.equal(result.positions[:, 0], given[:, 0])
+
+
+def test_nothing_is_drawn_from_given_frames_that_are_not_finite():
+    batch, given, condition = graphs(2, 3), torch.randn(5, 4, 3), torch.zeros(5, 4, dtype=torch.bool)
+    condition[:, 0], given[1, 0, 2] = True, torch.nan
+    sizes = []
+
+    def model(batch, positions, step, condition):
+        sizes.append(len(positions))
+        return positions * 0
+
+    result = draw(model, batch, sampling(steps=1), given, condition)
+    assert sizes == [3] and result.redrawn.tolist() == [0, 0]
+    assert result.positions[:2, 1:].isnan().all() and result.positions[2:].isfinite().all()
 
 
 def test_nothing_left_to_generate():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+from collections import Counter
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -39,7 +40,7 @@ def main(argv: list[str] | None = None) -> None:
         task = generation.Task(args.task, section.frames, section.sampling, dataset.diffusion, seed)
     model = generation.load_model(args.model, args.method, task.sampling, device)
     provenance = {"seed": settings.seed, "sampling": task.sampling.plain(), "diffusion": task.diffusion.plain()}
-    molecules = samples = redrawn = 0
+    totals = Counter()
     with ExitStack() as stack:
         given = {"trajectories": args.trajectories, "conformers": args.conformers, "pairs": args.pairs}
         files = {name: stack.enter_context(Reader(path, KINDS[name])) for name, path in given.items() if path}
@@ -48,11 +49,17 @@ def main(argv: list[str] | None = None) -> None:
         writer = stack.enter_context(create(args.output, "egi-samples", provenance, **header))
         plans = generation.plan(task, args.method, files)
         for made in tqdm(generation.generate(model, plans, task, device), unit="molecule", mininterval=5, ascii=True):
-            writer.add(made.record, {"samples": made.samples, "given": made.given}, redrawn=made.redrawn)
-            if args.export_dir and molecules < EXPORTED:
+            counts = {"redrawn": made.redrawn, "lost": made.lost}
+            writer.add(made.record, {"samples": made.samples, "given": made.given}, **counts)
+            if made.lost:
+                log.warning("%s: %d of %d samples were given up", made.record.id, made.lost, len(made.samples))
+            if args.export_dir and totals["molecules"] < EXPORTED:
                 export(args.export_dir / made.record.id, made.record, made.samples, interval_ps)
-            molecules, samples, redrawn = molecules + 1, samples + len(made.samples), redrawn + made.redrawn
-    log.info("%d samples of %d molecules (%d drawn again), in %s", samples, molecules, redrawn, args.output)
+            totals.update(molecules=1, samples=len(made.samples), **counts)
+        if 0 < totals["samples"] == totals["lost"]:
+            raise UserError(f"{args.model}: no sample is finite; train longer or take more sampling steps")
+    log.info("%d samples of %d molecules (%d drawn again, %d given up), in %s",
+             *(totals[name] for name in ("samples", "molecules", "redrawn", "lost")), args.output)  # fmt: skip
 
 
 def arguments(argv: list[str] | None) -> argparse.Namespace:

@@ -76,8 +76,7 @@ def sample(
     check_inputs(batch, given, None, condition)
     fixed, graphs = condition.unsqueeze(-1), torch.arange(batch.num_graphs, device=given.device)
     result, redrawn = given.masked_fill(~fixed, torch.nan), torch.zeros_like(graphs)
-    unusable = batch.batch[~given.masked_fill(~fixed, 0.0).isfinite().all(-1).all(-1)]
-    wanted = graphs[~torch.isin(graphs, unusable)]
+    wanted = graphs[~torch.isin(graphs, _not_finite(given.masked_fill(~fixed, 0.0), batch.batch))]
     for attempt in range(MAX_REDRAWS + 1):
         if not len(wanted):
             break
@@ -85,10 +84,14 @@ def sample(
         nodes = torch.isin(batch.batch, wanted)
         part = batch if nodes.all() else Batch.from_data_list(batch.index_select(wanted.cpu()))
         drawn = _reverse(model, schedule, part, given[nodes], condition[nodes], sampling, generator)
-        wanted = batch.batch[nodes][~drawn.isfinite().all(-1).all(-1)].unique()
-        good = ~torch.isin(batch.batch[nodes], wanted)
-        result[nodes.nonzero().squeeze(1)[good]] = drawn[good]
+        wanted = _not_finite(drawn, batch.batch[nodes])
+        result[nodes] = torch.where(torch.isin(batch.batch[nodes], wanted)[:, None, None], result[nodes], drawn)
     return Samples(result, redrawn)
+
+
+def _not_finite(positions: Tensor, graphs: Tensor) -> Tensor:
+    """Which of the graphs, one a node, have a position that is not finite."""
+    return graphs[~positions.isfinite().all(-1).all(-1)].unique()
 
 
 def _reverse(model, schedule, batch, given, condition, sampling, generator) -> Tensor:

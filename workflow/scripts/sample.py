@@ -33,11 +33,9 @@ def main(argv: list[str] | None = None) -> None:
     torch.set_num_threads(settings.threads)
     device = generation.device_of(settings.device)
     seed = integer(settings.seed, args.dataset, "sample", args.task, args.method)
-    if args.task == "conformers":
-        task = generation.Task("conformers", 1, dataset.conformer_sampling, dataset.diffusion, seed)
-    else:
-        section = dataset.tasks[args.task]
-        task = generation.Task(args.task, section.frames, section.sampling, dataset.diffusion, seed)
+    section = dataset.tasks.get(args.task)  # none: conformers
+    frames, sampling = (section.frames, section.sampling) if section else (1, dataset.conformer_sampling)
+    task = generation.Task(args.task, frames, sampling, dataset.diffusion, seed)
     model = generation.load_model(args.model, args.method, task.sampling, device)
     provenance = {"seed": settings.seed, "sampling": task.sampling.plain(), "diffusion": task.diffusion.plain()}
     totals = Counter()
